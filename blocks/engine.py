@@ -1,0 +1,146 @@
+"""SQLAlchemy engines: one per domain, SQLite by default, PostgreSQL by URL. Knows no Prefect.
+
+On SQLite every domain has a file of its own, so that a burst in one never delays a durable commit in another. On
+PostgreSQL every domain has a schema of its own, put first on the search path.
+
+Errors::
+
+    LedgerError
+    ├── LedgerUnreadableError   the file cannot be opened or written (path, permissions, no such server)
+    └── LedgerCorruptError      the file is not a database, or fails its own check
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlmodel import Session
+
+from blocks.settings import Settings, settings
+
+# Longer than any transaction of ours takes on a slow disk; a writer that waits this long is stuck, not queued.
+BUSY_TIMEOUT_MS = 30_000
+
+
+class LedgerError(Exception):
+    """A domain's database cannot be used."""
+
+
+class LedgerUnreadableError(LedgerError):
+    """The database cannot be reached, opened or written."""
+
+
+class LedgerCorruptError(LedgerError):
+    """The file is not a database, or is damaged."""
+
+
+def sqlite_path(domain: str, from_settings: Settings | None = None) -> Path:
+    """Where the SQLite file of a domain lies."""
+    return (from_settings or settings()).domain_home(domain) / f"{domain}.db"
+
+
+def database_url(domain: str, from_settings: Settings | None = None) -> str:
+    """The SQLAlchemy URL of a domain's database, with the psycopg driver where it is PostgreSQL."""
+    chosen = from_settings or settings()
+    if chosen.database_url is None:
+        return f"sqlite:///{sqlite_path(domain, chosen)}"
+    url = make_url(chosen.database_url.get_secret_value())
+    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def _sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own BEGIN is late and deferred; ours is issued in `_sqlite_begin`.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        # An acknowledgement to a sender hangs on this commit: it must survive a power cut.
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    # A deferred transaction that reads first and writes later fails at once when another wrote in between.
+    mode = "DEFERRED" if connection.get_execution_options().get("read_only") else "IMMEDIATE"
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+@lru_cache(maxsize=32)
+def _engine(url: str, schema: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, connect_args={"options": f"-csearch_path={schema},public"})
+    engine = create_engine(url, connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", _sqlite_connect)
+    event.listen(engine, "begin", _sqlite_begin)
+    return engine
+
+
+def engine(domain: str) -> Engine:
+    """The engine of one domain, made once per process and URL."""
+    return _engine(database_url(domain), domain)
+
+
+def dispose_engines() -> None:
+    """Close every pooled connection and forget the engines (tests, and before a fork)."""
+    # lru_cache cannot be walked, so the pools are left to close with their engines.
+    _engine.cache_clear()
+
+
+@contextmanager
+def ledger_errors(domain: str) -> Iterator[None]:
+    """Turn a driver's words about an unusable database into an error that says which and what to do."""
+    try:
+        yield
+    except OperationalError as error:
+        if "unable to open" in str(error) or "readonly" in str(error) or "connection" in str(error).lower():
+            raise LedgerUnreadableError(f"the {domain} database cannot be opened or written: {error.orig}") from error
+        raise
+    except DatabaseError as error:
+        if "not a database" in str(error) or "malformed" in str(error):
+            raise LedgerCorruptError(
+                f"{sqlite_path(domain)} is damaged ({error.orig}). Stop quintet, move the file and its -wal and -shm "
+                "aside, restore your backup, and start again: received files are adopted from the spool."
+            ) from error
+        raise
+
+
+@contextmanager
+def session(domain: str, *, read_only: bool = False) -> Iterator[Session]:
+    """One transaction of a domain: committed at the end, rolled back on any error.
+
+    Args:
+        domain: whose database.
+        read_only: take no write lock; nothing is committed.
+    """
+    options: dict[str, Any] = {"read_only": True} if read_only else {}
+    with ledger_errors(domain), Session(engine(domain).execution_options(**options), expire_on_commit=False) as opened:
+        yield opened
+        if read_only:
+            # Detached first, so that what was read stays readable: a rollback would expire it.
+            opened.expunge_all()
+        else:
+            opened.commit()
+
+
+def check_integrity(domain: str) -> None:
+    """Ask the database whether it is whole.
+
+    Raises:
+        LedgerCorruptError: SQLite's own check finds damage, or the file is no database.
+        LedgerUnreadableError: it cannot be opened.
+    """
+    with session(domain, read_only=True) as opened:
+        if opened.connection().dialect.name == "sqlite":
+            answer = opened.connection().execute(text("PRAGMA quick_check(1)")).scalar_one()
+            if answer != "ok":
+                raise LedgerCorruptError(f"{sqlite_path(domain)} is damaged: {answer}")
+        else:
+            opened.connection().execute(text("SELECT 1"))

@@ -1,0 +1,117 @@
+"""Every setting of quintet, read from the environment with the prefix `QUINTET_`.
+
+Nested settings use two underscores: `QUINTET_DICOM__PORT=11112`. `docs/settings.md` lists all of them; a test keeps
+that table true. Secrets belong in blocks or in the variables typed `SecretStr` here.
+"""
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class DicomReceiveSettings(BaseModel):
+    """The DICOM listener: who may associate, how much, and when it says no."""
+
+    host: str = Field("127.0.0.1", description="Address the listener binds.")
+    port: int = Field(11112, ge=0, le=65535, description="Port the listener binds; 0 takes a free one.")
+    ae_title: str = Field("QUINTET", max_length=16, description="Called AE title of the listener.")
+    require_called_ae: bool = Field(False, description="Reject associations that call another AE title.")
+    allowed_calling_aes: list[str] = Field([], description="Calling AE titles that may associate; empty allows all.")
+    allowed_networks: list[IPv4Network | IPv6Network] = Field(
+        [], description="Networks (CIDR) that may associate; empty allows all that can reach the address."
+    )
+    tls_certificate: Path | None = Field(None, description="PEM certificate; turns TLS on.")
+    tls_key: Path | None = Field(None, description="PEM private key of the certificate.")
+    tls_client_ca: Path | None = Field(None, description="PEM of the authority that client certificates must have.")
+    maximum_associations: int = Field(50, ge=1, description="Associations at once; more are rejected (transient).")
+    maximum_pdu_size: int = Field(131072, ge=4096, description="Largest PDU accepted, bytes (131072 is DCMTK's most).")
+    acse_timeout_seconds: float = Field(30, gt=0, description="Wait for association messages.")
+    dimse_timeout_seconds: float = Field(60, gt=0, description="Wait for the rest of a DIMSE message.")
+    network_timeout_seconds: float = Field(120, gt=0, description="Idle time after which an association is dropped.")
+    quiet_seconds: float = Field(30, gt=0, description="Idle time after which an open association becomes a batch.")
+    soft_free_percent: float = Field(15, ge=0, le=100, description="Free disk below which an alert event is sent.")
+    hard_free_percent: float = Field(5, ge=0, le=100, description="Free disk below which associations are rejected.")
+    hard_free_bytes: int = Field(
+        512 * 1024**2, ge=0, description="Free bytes below which associations are rejected, whatever the percentage."
+    )
+    soft_backlog: int = Field(20_000, ge=1, description="Undisposed instances above which an alert event is sent.")
+    hard_backlog: int = Field(200_000, ge=1, description="Undisposed instances above which associations are rejected.")
+
+
+class DicomDeliverySettings(BaseModel):
+    """Delivery: batches, backoff and the circuit breaker."""
+
+    batch_size: int = Field(100, ge=1, description="Instances that one task run evaluates or one association sends.")
+    lease_seconds: float = Field(120, gt=0, description="Time after which a claim of a dead worker expires.")
+    backoff_base_seconds: float = Field(5, gt=0, description="Full-jitter backoff: first bound.")
+    backoff_cap_seconds: float = Field(600, gt=0, description="Full-jitter backoff: greatest bound.")
+    maximum_attempts: int = Field(10, ge=1, description="Failed attempts before a delivery is dead (nothing deleted).")
+    breaker_failures: int = Field(5, ge=1, description="Consecutive failures that open a destination's breaker.")
+    breaker_seconds: float = Field(60, gt=0, description="Time an open breaker waits before it lets a probe through.")
+
+
+class DicomDispositionSettings(BaseModel):
+    """What becomes of a file after processing."""
+
+    delete_unmatched_files: bool = Field(False, description="Move files that no rule matched to the dustbin.")
+    delete_on_no_destination: bool = Field(False, description="Same for files modified but sent nowhere.")
+    quarantine_on_partial_failure: bool = Field(
+        True, description="Move files with a dead delivery to quarantine (formerly MOVE_TO_ERROR_ON_PARTIAL_FAILURE)."
+    )
+    delete_on_partial_failure_if_modified: bool = Field(
+        False, description="Without quarantine: move modified files with a dead delivery to the dustbin."
+    )
+    retention_days: float = Field(30, ge=0, description="Days a file stays in the dustbin.")
+    mark_days: float = Field(1, ge=0, description="Days between marking a dustbin file and deleting it.")
+
+
+class DicomSettings(BaseModel):
+    """The DICOM gateway."""
+
+    receive: DicomReceiveSettings = DicomReceiveSettings()
+    delivery: DicomDeliverySettings = DicomDeliverySettings()
+    disposition: DicomDispositionSettings = DicomDispositionSettings()
+
+
+class Settings(BaseSettings):
+    """All of quintet's settings."""
+
+    model_config = SettingsConfigDict(env_prefix="QUINTET_", env_nested_delimiter="__", extra="ignore")
+
+    home: Path = Field(Path("~/.quintet"), description="Where data, rules and databases live.")
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL URL (one schema per domain); unset: one SQLite file per domain in the home."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+    work_pool_type: Literal["warm", "process", "docker", "kubernetes"] = Field(
+        "warm", description="Type of the `quintet` work pool that `quintet apply` declares."
+    )
+    dicom: DicomSettings = DicomSettings()
+
+    @property
+    def root(self) -> Path:
+        """The home as an absolute path with `~` expanded."""
+        return self.home.expanduser().resolve()
+
+    def domain_home(self, domain: str) -> Path:
+        """The folder of one domain; made when absent.
+
+        Args:
+            domain: `dicom`, `league`, ...
+
+        Raises:
+            OSError: the home cannot be written.
+        """
+        folder = self.root / domain
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once; `settings.cache_clear()` reads them anew."""
+    return Settings()

@@ -1,0 +1,1 @@
+"""The gateway's rules and ledger as plain functions: no Prefect, no blocks, no commits."""

@@ -1,0 +1,1 @@
+"""Foundations that know neither Prefect nor an outside system: columns, leases, backoff."""

