@@ -1,0 +1,71 @@
+"""Progress of a run, readable by its id while it runs: step, percent, counts and the item at hand.
+
+It is shown in the Prefect UI as a progress bar and a one-line table on the flow run's page, and read back by
+`quintet status RUN` or `read_progress(run_id)`.
+"""
+
+import time
+from uuid import UUID
+
+from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
+from prefect.context import FlowRunContext
+from pydantic import BaseModel, Field
+
+#: Key of the table that carries the numbers; the bar has its own.
+TABLE_KEY = "progress"
+BAR_KEY = "progress-bar"
+#: Two API calls an update: more often than this only costs.
+MINIMUM_SECONDS = 1.0
+
+
+class Progress(BaseModel):
+    """Where a run stands."""
+
+    step: str
+    percent: float = Field(0, ge=0, le=100)
+    total: int = 0
+    processed: int = 0
+    failed: int = 0
+    #: An id, never a name.
+    current: str | None = None
+
+
+class ProgressReport:
+    """Reports one flow run's progress; updates closer together than a second are left out, steps never are."""
+
+    def __init__(self) -> None:
+        self._last_at = 0.0
+        self._last_step: str | None = None
+
+    async def update(self, progress: Progress) -> None:
+        """Show the progress. Outside a flow run nothing is shown."""
+        now = time.monotonic()
+        if FlowRunContext.get() is None:
+            return
+        if progress.step == self._last_step and progress.percent < 100 and now - self._last_at < MINIMUM_SECONDS:
+            return
+        self._last_at, self._last_step = now, progress.step
+        await Artifact(type="progress", key=BAR_KEY, data=progress.percent, description=progress.step).acreate()
+        await Artifact(type="table", key=TABLE_KEY, data=f"[{progress.model_dump_json()}]").acreate()
+
+
+async def read_progress(flow_run_id: UUID) -> Progress | None:
+    """The newest progress of a flow run, or None where it reported none.
+
+    Args:
+        flow_run_id: the flow run.
+    """
+    async with get_client() as client:
+        found = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), key=ArtifactFilterKey(any_=[TABLE_KEY])
+            ),
+            sort=ArtifactSort.CREATED_DESC,
+            limit=1,
+        )
+    if not found or not isinstance(found[0].data, str):
+        return None
+    return Progress.model_validate_json(found[0].data.removeprefix("[").removesuffix("]"))

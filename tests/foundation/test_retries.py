@@ -1,0 +1,39 @@
+"""Retry policies: the delays, what is worth another try, and that Prefect sees it as we do."""
+
+import inspect
+
+import pytest
+from prefect.states import Failed
+
+from tasks.foundation.retries import INGEST
+
+
+def test_ingest_is_the_former_policy() -> None:
+    assert (INGEST.retries, INGEST.delays) == (3, [60, 120, 240])
+
+
+@INGEST.task
+def double(number: int) -> int:
+    """Twice the number."""
+    if number < 0:
+        raise ValueError(number)
+    return 2 * number
+
+
+def test_a_task_keeps_its_function_and_options() -> None:
+    assert double.fn(4) == 8
+    assert list(inspect.signature(double.fn).parameters) == ["number"]
+    assert (double.retries, double.name) == (3, "double")
+    with pytest.raises(ValueError, match="-1"):
+        double.fn(-1)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(ConnectionRefusedError(), True), (TimeoutError(), True), (ValueError(), False), (KeyError(), False)],
+)
+def test_only_what_passes_is_retried(error: Exception, expected: bool) -> None:
+    condition = double.retry_condition_fn
+    # Prefect calls plain functions and coroutine functions only.
+    assert inspect.isfunction(condition)
+    assert condition(double, None, Failed(data=error)) is expected
