@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import JSON, Column, Enum, Index, MetaData, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from tasks.foundation.core.columns import UtcDateTime, utc_now
+from tasks.foundation.core.columns import NAMING_CONVENTION, UtcDateTime, utc_now
 
 DOMAIN = "dicom"
 
@@ -75,7 +75,7 @@ class DeliveryState(StrEnum):
 class DicomTable(SQLModel):
     """Base of the domain's tables; their metadata is the domain's own, so that each domain migrates alone."""
 
-    metadata: ClassVar[MetaData] = MetaData()
+    metadata: ClassVar[MetaData] = MetaData(naming_convention=NAMING_CONVENTION)
 
 
 def _uuid() -> Any:
