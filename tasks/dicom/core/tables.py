@@ -248,3 +248,8 @@ class DustbinEntry(DicomTable, table=True):
     marked_at: datetime | None = _time(default=None)
     deleted_at: datetime | None = _time(default=None)
     restored_at: datetime | None = _time(default=None)
+    #: A person gave up on what was not delivered: the file may be deleted all the same.
+    signed_off_at: datetime | None = _time(default=None)
+    signed_off_by: str | None = Field(default=None, max_length=200)
+    #: When a copy was last handed out to a person; the file itself stayed.
+    copied_at: datetime | None = _time(default=None)
