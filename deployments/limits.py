@@ -1,0 +1,27 @@
+"""Global concurrency limits, which `quintet apply` makes true. Code takes slots with `strict=True`, so none may be missing.
+
+A limit without decay bounds how many hold a slot at once. With decay it is a rate: `10 per minute` of a former task is
+`limit=1, slot_decay_per_second=10 / 60`, taken where a run is submitted, never per item (a slot costs 10-15 ms).
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Limit(BaseModel):
+    """One global concurrency limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    limit: int = Field(ge=1, description="Slots.")
+    slot_decay_per_second: float = Field(0, ge=0, description="Slots freed per second; 0 frees them on release only.")
+    reason: str
+
+
+LIMITS = (
+    Limit(
+        name="dicom-deliveries",
+        limit=4,
+        reason="Batches being delivered at once: archives commonly accept a handful of associations from one peer.",
+    ),
+)

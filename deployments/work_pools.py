@@ -1,0 +1,53 @@
+"""The work pool and its queues, which `quintet apply` makes true.
+
+One queue per former Celery queue. Prefect's priorities run the other way (1 goes first) and are unique in a pool. A
+queue's concurrency bounds its runs over all workers: a burst of maintenance leaves room for what is urgent.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class WorkQueue(BaseModel):
+    """One queue of the pool."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    priority: int = Field(ge=1, description="1 goes first; unique in the pool.")
+    concurrency_limit: int = Field(ge=1, description="Runs at once over all workers.")
+    description: str
+    #: Whether the second worker of `quintet up` serves it, which serves nothing else.
+    critical: bool = False
+
+
+#: Its type is the setting `QUINTET_WORK_POOL_TYPE`.
+WORK_POOL = "quintet"
+WORK_POOL_DESCRIPTION = "Every deployment of quintet. Declared in deployments/work_pools.py."
+
+WORK_QUEUES = (
+    WorkQueue(
+        name="dicom-critical",
+        priority=1,
+        # A run keeps one batch in memory and one association open to a destination; more than this only queue there.
+        concurrency_limit=8,
+        description="Received associations: senders wait for their images to arrive.",
+        critical=True,
+    ),
+    WorkQueue(
+        name="dicom",
+        priority=2,
+        concurrency_limit=4,
+        description="Files submitted from disk.",
+    ),
+    WorkQueue(
+        name="dicom-maintenance",
+        priority=3,
+        concurrency_limit=2,
+        description="The minute's sweep and the nightly cleaning.",
+    ),
+)
+
+
+def critical_queues() -> list[str]:
+    """The queues that have a worker of their own in `quintet up`."""
+    return [queue.name for queue in WORK_QUEUES if queue.critical]
