@@ -1,4 +1,6 @@
-"""Global concurrency limits, which `quintet apply` makes true. Code takes slots with `strict=True`, so none may be missing.
+"""Global concurrency limits, which `quintet apply` makes true.
+
+Code takes slots with `strict=True`, so that one that is missing is an error and not a warning.
 
 A limit without decay bounds how many hold a slot at once. With decay it is a rate: `10 per minute` of a former task is
 `limit=1, slot_decay_per_second=10 / 60`, taken where a run is submitted, never per item (a slot costs 10-15 ms).
