@@ -82,6 +82,8 @@ class Instance:
     transfer_syntax_uid: str
     #: SHA-256 of the data set's bytes, file meta excluded.
     content_sha256: str
+    #: Where the data set begins in the file, bytes: after preamble and file meta, or 0 where there are none.
+    data_set_offset: int
     study_instance_uid: str | None = None
 
 

@@ -1,0 +1,156 @@
+"""Instances in another transfer syntax, for peers that refuse their own; and a digest that looks through encodings.
+
+Decompressing is done frame by frame with GDCM (JPEG, JPEG-LS, JPEG 2000) and pydicom (RLE, deflated), without turning
+colours: the photometric interpretation becomes what the decoder gives.
+"""
+
+import hashlib
+from array import array
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from blocks.instance_store import Instance, UndecodableError
+
+UNCOMPRESSED = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+# PS3.5 6.2: the values that byte ordering applies to, and the width of their words; array type codes.
+_WORDS = {"OW": "H", "OF": "I", "OL": "I", "OD": "Q", "OV": "Q"}
+
+
+def syntax_name(uid: str) -> str:
+    """A transfer syntax for people: its name, or the UID where it has none."""
+    return UID(uid).name
+
+
+def _read(instance: Instance) -> Dataset:
+    dataset = dcmread(instance.path, force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = UID(instance.transfer_syntax_uid)
+    return dataset
+
+
+def transcode(instance: Instance, transfer_syntax_uid: str, target: Path) -> None:
+    """Write an instance in an uncompressed little endian transfer syntax, UIDs unchanged. Deterministic.
+
+    Args:
+        instance: the instance; its file is only read.
+        transfer_syntax_uid: Explicit or Implicit VR Little Endian.
+        target: the file to write, with file meta.
+
+    Raises:
+        UndecodableError: the pixel data cannot be decoded, or the instance cannot be written in that syntax.
+        OSError: the file cannot be read, or the target not written.
+    """
+    if transfer_syntax_uid not in UNCOMPRESSED:
+        raise ValueError(f"{transfer_syntax_uid} is not an uncompressed little endian transfer syntax")
+    source = UID(instance.transfer_syntax_uid)
+    try:
+        dataset = _read(instance)
+        if source == ExplicitVRBigEndian:
+            _swap_words(dataset)
+        elif source.is_compressed and source.is_encapsulated and "PixelData" in dataset:
+            _decompress(dataset, source)
+        meta = dataset.file_meta
+        meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+        meta.MediaStorageSOPClassUID = UID(instance.sop_class_uid)
+        meta.MediaStorageSOPInstanceUID = UID(instance.sop_instance_uid)
+        dataset.save_as(
+            target,
+            enforce_file_format=True,
+            overwrite=True,
+            implicit_vr=UID(transfer_syntax_uid).is_implicit_VR,
+            little_endian=True,
+        )
+    except OSError:
+        raise
+    except Exception as error:
+        # Decoders fail in as many ways as there are broken files; each means that this instance cannot be turned.
+        raise UndecodableError(
+            f"cannot be turned from {syntax_name(source)} into {syntax_name(transfer_syntax_uid)}: "
+            f"{type(error).__name__}"
+        ) from error
+
+
+def _decompress(dataset: Dataset, syntax: UID) -> None:
+    frames: list[bytes] = []
+    image: dict[str, str | int] = {}
+    for frame, described in get_decoder(syntax).iter_buffer(dataset):
+        frames.append(bytes(frame))
+        image = described
+    data = b"".join(frames)
+    dataset["PixelData"].is_undefined_length = False
+    dataset.PixelData = data + b"\0" if len(data) % 2 else data
+    # PS3.5 8.1.2, A.2: words for samples of more than one byte.
+    dataset["PixelData"].VR = "OB" if dataset.BitsAllocated <= 8 else "OW"
+    dataset.PhotometricInterpretation = image["photometric_interpretation"]
+    if int(image["samples_per_pixel"]) > 1:
+        dataset.PlanarConfiguration = image["planar_configuration"]
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+
+
+def _swap_words(dataset: Dataset) -> None:
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _swap_words(item)
+        elif element.VR in _WORDS and element.value:
+            code = _WORDS[element.VR]
+            if element.keyword == "PixelData" and dataset.get("BitsAllocated") in (32, 64):
+                code = "I" if dataset.BitsAllocated == 32 else "Q"
+            words = array(code, element.value)
+            words.byteswap()
+            element.value = words.tobytes()
+
+
+def file_sha256(path: Path, offset: int) -> str:
+    """SHA-256 of a file from an offset (bytes) to its end, read in pieces.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def same_elements(first: Path, second: Path) -> bool:
+    """Whether two files hold the same elements with the same values, however sequences and lengths are encoded.
+
+    Peers that parse what they receive write sequences and group lengths back in their own way; the content is the same.
+    Returns false where either cannot be parsed.
+    """
+    try:
+        with TemporaryDirectory(prefix="quintet-compare-") as folder:
+            digests = {_canonical_sha256(path, Path(folder) / "canonical.dcm") for path in (first, second)}
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001  pydicom raises nearly anything on a broken data set; equal it is not
+        return False
+    return len(digests) == 1
+
+
+def _canonical_sha256(path: Path, scratch: Path) -> str:
+    dataset = dcmread(path, force=True)
+    _plain_lengths(dataset)
+    dataset.file_meta = FileMetaDataset()
+    dataset.save_as(scratch, implicit_vr=False, little_endian=True, overwrite=True, enforce_file_format=False)
+    return file_sha256(scratch, 0)
+
+
+def _plain_lengths(dataset: Dataset) -> None:
+    dataset.is_undefined_length_sequence_item = False
+    for element in dataset:
+        if element.VR == "SQ":
+            element.is_undefined_length = False
+            for item in element.value:
+                _plain_lengths(item)
