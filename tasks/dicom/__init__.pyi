@@ -1,1 +1,6 @@
 
+from .disposal import dispose_file as dispose_file
+from .disposal import dispose_files as dispose_files
+from .dustbin import clean_dustbin as clean_dustbin
+from .dustbin import sweep_dustbin as sweep_dustbin
+from .quarantine import quarantine_file as quarantine_file
