@@ -19,20 +19,12 @@ from tempfile import NamedTemporaryFile
 from typing import Literal
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, HttpUrl, SecretStr
 
 from blocks.dimse_association import Peer
 from blocks.dimse_client import DimseClient
 
 __all__ = ["DimseClient", "DimsePeer"]
-
-_LOGO = (
-    "data:image/svg+xml;base64,"
-    "PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciIHZpZXdCb3g9IjAgMCA2NCA2NCI+PHJlY3Qgd2lkdGg9IjY0IiBoZWlnaHQ9"
-    "IjY0IiByeD0iMTIiIGZpbGw9IiMxMjRlNzgiLz48cGF0aCBkPSJNMTIgMzJoMjZNMzAgMjBsMTIgMTItMTIgMTJNNTAgMTR2MzYiIGZpbGw9Im5v"
-    "bmUiIHN0cm9rZT0iI2ZmZiIgc3Ryb2tlLXdpZHRoPSI1IiBzdHJva2UtbGluZWNhcD0icm91bmQiIHN0cm9rZS1saW5lam9pbj0icm91bmQiLz48"
-    "L3N2Zz4="
-)
 
 
 class DimsePeer(Block):
@@ -44,15 +36,15 @@ class DimsePeer(Block):
         ```python
         from blocks.dimse import DimsePeer
 
-        peer = DimsePeer(host="pacs.example.org", port=11112, called_ae="PACS")
+        DimsePeer(host="pacs.example.org", port=11112, called_ae="PACS").save("BLOCK_NAME")
+        peer = DimsePeer.load("BLOCK_NAME")
         peer.get_client().echo()
-        peer.save("archive", overwrite=True)
         ```
     """
 
     _block_type_name = "DIMSE Peer"
     _block_type_slug = "dimse-peer"
-    _logo_url = _LOGO  # type: ignore[assignment]
+    _documentation_url = HttpUrl("https://github.com/quintet/quintet/tree/main/docs")
     _description = "A DICOM archive, viewer or router that instances are sent to with C-STORE."
 
     host: str = Field(description="Name or address of the peer.")

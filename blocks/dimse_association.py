@@ -49,7 +49,8 @@ class Peer:
         return f"{self.called_ae} at {self.host}:{self.port}"
 
 
-def _no_delay(event: evt.Event) -> None:
+def no_delay(event: evt.Event) -> None:
+    """Handler of EVT_CONN_OPEN: send small messages at once."""
     connection: Any = event.assoc.dul.socket
     connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -100,7 +101,7 @@ def associate(
         max_pdu=MAXIMUM_PDU,
         ext_neg=list(roles),
         tls_args=(peer.tls, peer.host) if peer.tls else None,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), *handlers],
+        evt_handlers=[(evt.EVT_CONN_OPEN, no_delay), *handlers],
     )
     if association.is_rejected:
         raise RejectedError(f"{peer} rejected the association {_refusal(association)}")

@@ -332,5 +332,7 @@ def _is_same(expected: Instance, received: Path, syntax: str) -> bool:
     with TemporaryDirectory(prefix="quintet-compare-") as folder, suppress(SourceError):
         turned = Path(folder) / "turned.dcm"
         transcode(expected, syntax, turned)
+        if file_sha256(received, _offset(received)) == file_sha256(turned, _offset(turned)):
+            return True
         return same_elements(received, turned)
     return False

@@ -52,7 +52,7 @@ def transcode(instance: Instance, transfer_syntax_uid: str, target: Path) -> Non
     try:
         dataset = _read(instance)
         if source == ExplicitVRBigEndian:
-            _swap_words(dataset)
+            dataset = _little_endian(dataset)
         elif source.is_compressed and source.is_encapsulated and "PixelData" in dataset:
             _decompress(dataset, source)
         meta = dataset.file_meta
@@ -95,18 +95,23 @@ def _decompress(dataset: Dataset, syntax: UID) -> None:
             delattr(dataset, keyword)
 
 
-def _swap_words(dataset: Dataset) -> None:
+def _little_endian(dataset: Dataset) -> Dataset:
+    # Anew, because a data set that was read big endian refuses to be written otherwise.
+    turned = Dataset()
+    turned.file_meta = dataset.get("file_meta", FileMetaDataset())
+    bits_allocated = dataset.get("BitsAllocated")
     for element in dataset:
         if element.VR == "SQ":
-            for item in element.value:
-                _swap_words(item)
+            element.value = [_little_endian(item) for item in element.value]
         elif element.VR in _WORDS and element.value:
             code = _WORDS[element.VR]
-            if element.keyword == "PixelData" and dataset.get("BitsAllocated") in (32, 64):
-                code = "I" if dataset.BitsAllocated == 32 else "Q"
+            if element.keyword == "PixelData" and bits_allocated in (32, 64):
+                code = "I" if bits_allocated == 32 else "Q"
             words = array(code, element.value)
             words.byteswap()
             element.value = words.tobytes()
+        turned.add(element)
+    return turned
 
 
 def file_sha256(path: Path, offset: int) -> str:
@@ -143,7 +148,8 @@ def _canonical_sha256(path: Path, scratch: Path) -> str:
     dataset = dcmread(path, force=True)
     _plain_lengths(dataset)
     dataset.file_meta = FileMetaDataset()
-    dataset.save_as(scratch, implicit_vr=False, little_endian=True, overwrite=True, enforce_file_format=False)
+    implicit, little = dataset.original_encoding
+    dataset.save_as(scratch, implicit_vr=implicit, little_endian=little, overwrite=True, enforce_file_format=False)
     return file_sha256(scratch, 0)
 
 

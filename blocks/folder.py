@@ -15,7 +15,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from prefect.blocks.core import Block
-from pydantic import Field
+from pydantic import Field, HttpUrl
 
 from blocks.dimse_transcode import file_sha256
 from blocks.instance_store import (
@@ -27,13 +27,6 @@ from blocks.instance_store import (
     SourceError,
     Stored,
     UnreachableError,
-)
-
-_LOGO = (
-    "data:image/svg+xml;base64,"
-    "PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciIHZpZXdCb3g9IjAgMCA2NCA2NCI+PHJlY3Qgd2lkdGg9IjY0IiBoZWlnaHQ9"
-    "IjY0IiByeD0iMTIiIGZpbGw9IiM1YjZlM2EiLz48cGF0aCBkPSJNMTAgMThoMTZsNiA2aDIydjI2SDEweiIgZmlsbD0ibm9uZSIgc3Ryb2tlPSIj"
-    "ZmZmIiBzdHJva2Utd2lkdGg9IjUiIHN0cm9rZS1saW5lam9pbj0icm91bmQiLz48L3N2Zz4="
 )
 
 # PS3.5 9.1: components of digits joined by dots, at most 64 characters. Leading zeros occur and do no harm.
@@ -186,13 +179,14 @@ class Folder(Block):
         ```python
         from blocks.folder import Folder
 
-        Folder(path="/srv/research").save("research", overwrite=True)
+        Folder(path="/srv/research").save("BLOCK_NAME")
+        folder = Folder.load("BLOCK_NAME")
         ```
     """
 
     _block_type_name = "Folder"
     _block_type_slug = "folder"
-    _logo_url = _LOGO  # type: ignore[assignment]
+    _documentation_url = HttpUrl("https://github.com/quintet/quintet/tree/main/docs")
     _description = "A folder that instances are written to, one file per content."
 
     path: Path = Field(description="The folder; made when absent.")
