@@ -39,6 +39,9 @@ class DicomReceiveSettings(BaseModel):
         512 * 1024**2, ge=0, description="Free bytes below which associations are rejected, whatever the percentage."
     )
     soft_backlog: int = Field(20_000, ge=1, description="Undisposed instances above which an alert event is sent.")
+    submit_roots: list[Path] = Field(
+        [], description="Folders that `dicom-process-file` may read from; empty allows all that the worker can read."
+    )
     hard_backlog: int = Field(200_000, ge=1, description="Undisposed instances above which associations are rejected.")
 
 

@@ -1,6 +1,7 @@
 """Dispatch from the ledger: what needs a run, who may claim it, and that two never both do."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,7 +15,7 @@ NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=120)
 
 
-def add(state: AssociationState, **fields: object) -> UUID:
+def add(state: AssociationState, **fields: Any) -> UUID:
     with session("dicom") as opened:
         row = Association(source_type=SourceType.DIMSE_LISTENER, state=state, closed_at=NOW, **fields)
         opened.add(row)

@@ -1,0 +1,134 @@
+"""`quintet demo`: the main job of a domain on sandbox peers and real input, in a scratch home, counted."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from deployments.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from deployments.demo.result import DemoResult
+
+app = typer.Typer()
+
+#: Every domain that has a demo.
+DOMAINS = ("dicom",)
+
+Report = Callable[[str, int, int], None]
+
+
+@app.command()
+def demo(
+    domains: Annotated[
+        list[str] | None, typer.Argument(help=f"Which domains: {', '.join(DOMAINS)}. All of them when none is named.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the server and the scratch home until Ctrl-C, to look around.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line, keyed by domain.")
+    ] = False,
+) -> None:
+    """Run the main job of each domain on sandbox peers and real input, and count what came out.
+
+    Nothing of yours is touched: the home is a scratch folder, the peers are local. The exit code is 1 if any count does
+    not add up: `lost` are expected effects that are absent at the end, `duplicates` are effects beyond one.
+    """
+    chosen = tuple(dict.fromkeys(domains or DOMAINS))
+    if unknown := [name for name in chosen if name not in DOMAINS]:
+        raise ExpectedError(f"no demo of {', '.join(unknown)}; there is one of: {', '.join(DOMAINS)}")
+    console = Console(stderr=as_json)
+    with _scratch_home(keep) as scratch:
+        results = _run(chosen, scratch, console, keep=keep, as_json=as_json)
+    if not all(result.ok for result in results):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _scratch_home(keep: bool) -> Iterator[Path]:
+    """A home that nothing else uses, as this process and its children see it."""
+    scratch = Path(tempfile.mkdtemp(prefix="quintet-demo-"))
+    # A database, a server or a profile of the user's must not be touched.
+    for name in [name for name in os.environ if name.startswith(("QUINTET_", "PREFECT_"))]:
+        if name != "QUINTET_DEBUG":
+            del os.environ[name]
+    os.environ["QUINTET_HOME"] = str(scratch / "home")
+    os.environ["PREFECT_HOME"] = str(scratch / "home" / "prefect")
+    from blocks.settings import settings
+
+    settings.cache_clear()
+    # So that the scratch home goes as well when a supervisor ends us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield scratch
+    finally:
+        if not keep:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _run(domains: tuple[str, ...], scratch: Path, console: Console, *, keep: bool, as_json: bool) -> "list[DemoResult]":
+    from deployments.demo import dicom
+    from deployments.up import Stack
+
+    results = []
+    with ExitStack() as stack:
+        with _progress(console) as report:
+            report("start the peer", 0, 0)
+            peer = stack.enter_context(dicom.peer_process(scratch)) | {"store": str(scratch / "peer")}
+            dicom.prepare(scratch, peer["port"])
+            report("start Prefect, workers and the listener", 0, 0)
+            running = stack.enter_context(Stack.for_demo(on_step=lambda step: report(step, 0, 0)))
+            if "dicom" in domains:
+                results.append(dicom.run_demo(scratch, running.listener, peer, running.ui_url, report))
+        for result in results:
+            _show(result, console)
+        if as_json:
+            sys.stdout.write(json.dumps({result.domain: result.as_json() for result in results}) + "\n")
+            sys.stdout.flush()
+        if keep:
+            console.print(f"\nThe Prefect UI is at {running.ui_url}, the home at {scratch}. Ctrl-C stops.")
+            running.wait()
+    return results
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Report]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        shown = progress.add_task("start", total=None)
+
+        def report(step: str, done: int, total: int) -> None:
+            progress.update(shown, description=step, completed=done, total=total or None)
+
+        yield report
+
+
+def _show(result: "DemoResult", console: Console) -> None:
+    table = Table(title=f"{result.domain}: {'everything adds up' if result.ok else 'NOT RIGHT'}", title_justify="left")
+    table.add_column("count")
+    table.add_column("", justify="right")
+    for name, value in result.as_json().items():
+        if name not in ("ok", "ui", "problems"):
+            table.add_row(name, str(value))
+    console.print(table)
+    for problem in result.problems:
+        console.print(f"[red]{problem}[/]")
+    console.print(f"Prefect UI: {result.ui}")

@@ -1,0 +1,41 @@
+"""What a demo found: the counts of one domain, and whether they add up."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class DemoResult:
+    """One domain's demo.
+
+    `lost` counts expected effects that are absent at the end, `duplicates` effects beyond one; both are found by
+    comparing with the truth that the sandbox keeps in its own process and store.
+    """
+
+    domain: str
+    lost: int
+    duplicates: int
+    seconds: float
+    #: Where to look at it in the Prefect UI.
+    ui: str
+    #: The domain's own counts, in the order they are shown.
+    counts: dict[str, Any] = field(default_factory=dict)
+    #: What does not add up, for people; empty when all is well.
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything adds up."""
+        return not self.problems and self.lost == 0 and self.duplicates == 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of this domain in `quintet demo --json`."""
+        return {
+            "ok": self.ok,
+            **self.counts,
+            "lost": self.lost,
+            "duplicates": self.duplicates,
+            "seconds": round(self.seconds, 1),
+            "ui": self.ui,
+            **({"problems": self.problems} if self.problems else {}),
+        }

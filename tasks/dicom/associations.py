@@ -1,0 +1,114 @@
+"""Evaluates received files in batches: rules, staged copies and the deliveries that follow from them.
+
+Needs the rules under `QUINTET_HOME/dicom/rules` and the dicom ledger.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlmodel import col, select
+
+from blocks.crosswalk import crosswalk_lookup
+from blocks.engine import session
+from blocks.settings import settings
+from tasks.dicom.core.header import UnreadableInstanceError
+from tasks.dicom.core.processing import Prepared, prepare, record, source_of
+from tasks.dicom.core.quarantine import quarantine_receipt
+from tasks.dicom.core.rules import ModificationError, Rules, load_rules
+from tasks.dicom.core.tables import DOMAIN, Association, Receipt, ReceiptState, SourceType
+from tasks.dicom.submission import Submission, submit_files
+from tasks.foundation.core.columns import utc_now
+from tasks.foundation.lifecycle import logger
+from tasks.foundation.retries import INGEST
+
+
+class EvaluationCounts(BaseModel):
+    """What became of a batch of files."""
+
+    files: int = 0
+    evaluated: int = 0
+    matched: int = 0
+    modified: int = 0
+    deliveries: int = 0
+    quarantined: int = 0
+
+
+@INGEST.task
+def process_dicom_association(
+    paths: list[str],
+    source_type: SourceType = SourceType.DIMSE_LISTENER,
+    source_id: str = "",
+    association_info: dict[str, Any] | None = None,
+) -> EvaluationCounts:
+    """Apply the rules to received files and note their deliveries; unusable files go to quarantine, the rest goes on.
+
+    Args:
+        paths: received files, relative to the dicom home as in the ledger; or files elsewhere on disk, which are copied
+            into the spool first and left where they are.
+        source_type: how files that are not in the ledger yet came in.
+        source_id: which source that was.
+        association_info: `calling_ae`, `called_ae` and `source_ip` of files that are not in the ledger yet.
+
+    Returns:
+        Counts; each file's fate is in the ledger.
+
+    Raises:
+        RulesError: the rules are not valid; nothing was evaluated.
+        SubmissionError: a file elsewhere on disk could not be taken; the other files of the batch are done.
+        OSError: a file could not be read or its copy not written; the other files of the batch are done.
+    """
+    home = settings().domain_home(DOMAIN)
+    rules = load_rules(home / "rules")
+    with session(DOMAIN, read_only=True) as opened:
+        known = set(opened.exec(select(Receipt.path).where(col(Receipt.path).in_(paths))).all())
+    unknown = [Path(path) for path in paths if path not in known]
+    taken = Submission()
+    if unknown:
+        taken = submit_files(unknown, source_type=source_type, source_id=source_id, association_info=association_info)
+    counts = _evaluate([*known, *taken.paths], home, rules)
+    taken.check()
+    return counts
+
+
+def _evaluate(paths: Sequence[str], home: Path, rules: Rules) -> EvaluationCounts:
+    with session(DOMAIN, read_only=True) as opened:
+        rows = opened.exec(
+            select(Receipt, Association)
+            .join(Association, col(Association.id) == col(Receipt.association_id))
+            .where(col(Receipt.path).in_(paths), Receipt.state == ReceiptState.RECEIVED)
+            .order_by(col(Receipt.received_at))
+        ).all()
+    counts = EvaluationCounts(files=len(rows))
+    prepared: dict[UUID, Prepared] = {}
+    refused: dict[UUID, str] = {}
+    failures: list[OSError] = []
+    now, lookup = utc_now(), crosswalk_lookup(rules)
+    for receipt, association in rows:
+        try:
+            prepared[receipt.id] = prepare(receipt, home, rules, source_of(association), now=now, crosswalk=lookup)
+        except UnreadableInstanceError as error:
+            refused[receipt.id] = error.reason
+        except ModificationError as error:
+            refused[receipt.id] = str(error)
+        except OSError as error:
+            # Not the file's fault: it stays RECEIVED, and the run is tried again.
+            logger(receipt=str(receipt.id)).error("cannot process the file now", error=error.strerror)
+            failures.append(error)
+    with session(DOMAIN) as opened:
+        needless = [record(opened, key, item, home, version=rules.version, now=now) for key, item in prepared.items()]
+    for path in filter(None, needless):
+        (home / path).unlink(missing_ok=True)
+    for receipt_id, reason in refused.items():
+        with session(DOMAIN) as opened:
+            quarantine_receipt(opened, receipt_id, reason, home=home, now=now)
+    if failures:
+        raise failures[0]
+    counts.evaluated = len(prepared)
+    counts.matched = sum(bool(item.matched_rules) for item in prepared.values())
+    counts.modified = sum(item.modified for item in prepared.values())
+    counts.deliveries = sum(len(item.destinations) for item in prepared.values())
+    counts.quarantined = len(refused)
+    return counts

@@ -1,0 +1,72 @@
+"""Finds what fell by the wayside: files and ledger rows that disagree, associations whose run never came or died."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, StateType
+from pydantic import BaseModel
+
+from blocks.engine import session
+from tasks.dicom.core.dispatch import dispatched_and_stuck, may_retry, never_dispatched
+from tasks.dicom.core.tables import DOMAIN, Association, AssociationState
+from tasks.dicom.runs import start_runs
+from tasks.foundation.core.columns import utc_now
+from tasks.foundation.retries import INGEST
+
+#: A worker that was killed between taking a run and starting it leaves the run Pending for ever.
+PENDING_PATIENCE = timedelta(minutes=5)
+#: Prefect's API answers at most this many runs a request.
+PAGE = 200
+
+
+class SweepCounts(BaseModel):
+    """What the sweep found."""
+
+    never_started: int = 0
+    #: Runs started again: the last one died, failed, or a delivery is due.
+    started_again: int = 0
+    #: Left alone: their run is on its way, or it failed too recently.
+    left: int = 0
+
+
+@INGEST.task
+def sweep_associations() -> SweepCounts:
+    """Start a run for every association that needs one and has none.
+
+    Raises:
+        ConnectionError: Prefect's API is away; the ledger keeps what waits.
+    """
+    now = utc_now()
+    with session(DOMAIN, read_only=True) as opened:
+        new, stuck = never_dispatched(opened, limit=PAGE), dispatched_and_stuck(opened, now=now, limit=PAGE)
+    runs = _runs([row.flow_run_id for row in stuck if row.flow_run_id])
+    again = [
+        row
+        for row in stuck
+        if may_retry(row, now=now) and not _on_its_way(row, runs.get(row.flow_run_id) if row.flow_run_id else None)
+    ]
+    return SweepCounts(
+        never_started=start_runs(new) if new else 0,
+        started_again=start_runs(again) if again else 0,
+        left=len(stuck) - len(again),
+    )
+
+
+def _runs(ids: list[UUID]) -> dict[UUID, FlowRun]:
+    if not ids:
+        return {}
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=ids)), limit=PAGE)
+    return {run.id: run for run in found}
+
+
+def _on_its_way(association: Association, run: FlowRun | None) -> bool:
+    """Whether the run last started will still do the work."""
+    if run is None or run.state_type is None or association.state is not AssociationState.READY:
+        # A claim that ran out or a due time: whatever the run's state says, it no longer works on this.
+        return False
+    if run.state_type is StateType.PENDING:
+        return association.dispatched_at is not None and utc_now() - association.dispatched_at < PENDING_PATIENCE
+    return run.state_type in {StateType.SCHEDULED, StateType.RUNNING}
