@@ -21,6 +21,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, MetaData, inspect, text
 
 from blocks.engine import engine, ledger_errors, session
+from deployments.change import Change
 from deployments.errors import MigrationError
 
 #: Domain -> the class whose metadata holds its tables.
@@ -119,16 +120,26 @@ def _pragma(connection: Connection, words: str) -> None:
     cast(sqlite3.Connection, connection.connection.driver_connection).execute(f"PRAGMA {words}").close()
 
 
-def migrate_all() -> list[str]:
-    """Bring every domain's database to the newest revision; gives a line for each that changed."""
-    lines = []
+def migrate_all() -> list[Change]:
+    """Bring every domain's database to the newest revision."""
+    changes = []
     for domain in DOMAINS:
         before, after = migrate(domain)
         if before != after:
-            lines.append(
-                f"{'created' if before is None else 'changed'} database {domain}: {before or 'empty'} -> {after}"
-            )
-    return lines
+            changes.append(_change(domain, before))
+    return changes
+
+
+def pending() -> list[Change]:
+    """What `migrate_all` would do."""
+    found = {domain: current(domain) for domain in DOMAINS}
+    return [_change(domain, revision) for domain, revision in found.items() if revision != head(domain)]
+
+
+def _change(domain: str, before: str | None) -> Change:
+    return Change(
+        "created" if before is None else "changed", "database", domain, f"{before or 'empty'} -> {head(domain)}"
+    )
 
 
 def differences(domain: str) -> list[object]:
