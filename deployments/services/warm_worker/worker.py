@@ -1,0 +1,346 @@
+"""The Prefect worker of type `warm`."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import anyio.abc
+import httpx
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.exceptions import Abort, InfrastructureNotFound, ObjectNotFound
+from prefect.states import Pending
+from prefect.types._datetime import now
+from prefect.utilities.engine import propose_state
+from prefect.workers.base import BaseWorker
+
+from deployments.services.warm_worker.configuration import WarmJobConfiguration, WarmVariables, WarmWorkerResult
+from deployments.services.warm_worker.fork_server import ForkServer, ForkServerError
+from deployments.services.warm_worker.processes import ProcessIdentity
+from deployments.services.warm_worker.reconcile import reconcile
+from deployments.services.warm_worker.records import RunRecords
+from deployments.services.warm_worker.runs import RunStarter, WarmRun, module_entrypoint
+from deployments.services.warm_worker.states import mark_crashed
+from deployments.services.warm_worker.wakeup import listen_for_runs
+
+RECONCILE_SECONDS = 10.0
+# Time a run has to end by itself after SIGTERM: its hooks run in it. Prefect's own workers give the same.
+GRACE_SECONDS = 30.0
+# The worker's labels are written this long after the start: earlier they would compete with the run's first requests.
+LABEL_DELAY_SECONDS = 1.0
+
+
+class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
+    """Forks each flow run from a process that has already imported Prefect and the flows.
+
+    Args:
+        work_pool_name: the work pool, of type `warm`.
+        preload: packages that are imported before the first fork.
+        drain_seconds: time that runs have to finish when the worker is stopped; the rest is ended and Crashed.
+        state_dir: folder of the run records; by default `run/warm-worker` in `QUINTET_HOME`.
+        options: those of Prefect's `BaseWorker` (`work_queues`, `name`, `limit`, ...).
+    """
+
+    type = "warm"
+    job_configuration = WarmJobConfiguration
+    job_configuration_variables = WarmVariables
+    _display_name = "Warm"
+    _description = "Forks flow runs from a process that has already imported them: a run starts in under half a second."
+
+    def __init__(
+        self,
+        work_pool_name: str,
+        *args: Any,
+        preload: Sequence[str] = ("flows",),
+        drain_seconds: float = 60,
+        state_dir: Path | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(work_pool_name, *args, **options)
+        self._preload = preload
+        self._drain_seconds = drain_seconds
+        self._state_dir = state_dir
+        self._runs: dict[UUID, WarmRun] = {}
+        self._timers: dict[UUID, asyncio.TimerHandle] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._reachable = True
+        self._limited = self._limit is not None
+
+    # Starting and stopping
+
+    async def setup(self) -> None:
+        """Start the template, join the pool, report what a killed worker of this machine left behind."""
+        self._stopping = False
+        self._me = ProcessIdentity.own()
+        self._records = RunRecords(self._state_folder())
+        self._records.prepare()
+        self._forks = ForkServer(self._preload, self._logger)
+        self._forks.start()
+        await super().setup()
+        self._starter = RunStarter(self.client, self._forks, self._records, self._me, self._logger)
+        self._in_background(self._reconcile_for_ever(), "reconcile")
+        self._in_background(self._listen(), "listen for runs")
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """Stop taking runs, let those that run finish for a bounded time, then leave."""
+        self._stopping = True
+        with anyio.CancelScope(shield=True):
+            for timer in self._timers.values():
+                timer.cancel()
+            for task in self._background:
+                task.cancel()
+            await asyncio.gather(*self._background, return_exceptions=True)
+            await self._drain()
+        try:
+            await super().teardown(*exc_info)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._forks.stop()
+
+    def hurry(self) -> None:
+        """Do not wait for runs while stopping."""
+        self._drain_seconds = 0
+
+    async def _drain(self) -> None:
+        if self._runs:
+            self._logger.info("Waiting up to %.0f s for %d run(s).", self._drain_seconds, len(self._runs))
+        waited = 0.0
+        while self._runs and waited < self._drain_seconds:
+            await asyncio.sleep(0.1)
+            waited += 0.1
+        rest = list(self._runs.values())
+        for run in rest:
+            self._logger.warning("Ending flow run %s: the worker stops.", run.flow_run.id)
+        await asyncio.gather(*(run.end(5, as_cancelled=False) for run in rest))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                await asyncio.gather(*(run.over.wait() for run in rest))
+
+    def _state_folder(self) -> Path:
+        from blocks.settings import settings
+
+        folder = self._state_dir or settings().root / "run" / "warm-worker"
+        return folder / self._work_pool_name
+
+    def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=f"warm worker: {name}")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _reconcile_for_ever(self) -> None:
+        while True:
+            try:
+                await reconcile(self.client, self._records, me=self._me, mine=self._runs.keys(), logger=self._logger)
+            except httpx.HTTPError as error:
+                self._logger.info("Runs of killed workers could not be looked up: %s", error)
+            await asyncio.sleep(RECONCILE_SECONDS)
+
+    # Taking runs
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Poll, start what is due, and set an alarm for what soon will be.
+
+        An API that is away is waited for: Prefect's own loop would end the worker after some minutes, and with it runs
+        that do not need the API at all.
+        """
+        if self._stopping or not self._has_successfully_synced:
+            return []
+        try:
+            responses = await self._get_scheduled_flow_runs()
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
+                raise
+            if self._reachable:
+                self._logger.warning("The Prefect API does not answer (%s); trying again until it does.", error)
+            self._reachable = False
+            return []
+        if not self._reachable:
+            self._logger.info("The Prefect API answers again.")
+        self._reachable = True
+        self._last_polled_time = now("UTC")
+        due = [response for response in responses if not self._postpone(response.flow_run)]
+        return await self._submit_scheduled_flow_runs(due)
+
+    def _postpone(self, flow_run: FlowRun) -> bool:
+        """Set an alarm for a run that is not due yet; whether it was not."""
+        when = flow_run.next_scheduled_start_time or flow_run.expected_start_time
+        seconds = 0.0 if when is None else (when - now("UTC")).total_seconds()
+        if seconds <= 0:
+            return False
+        if seconds <= self._prefetch_seconds and flow_run.id not in self._timers:
+            self._timers[flow_run.id] = asyncio.get_running_loop().call_later(
+                seconds, self._on_run, flow_run.id, flow_run.work_queue_id
+            )
+        return True
+
+    async def _listen(self) -> None:
+        while self._work_pool is None:
+            await asyncio.sleep(1)
+        await listen_for_runs(
+            work_pool_id=self._work_pool.id,
+            on_run=self._on_run,
+            on_connected=self.get_and_submit_flow_runs,
+            logger=self._logger,
+        )
+
+    def _on_run(self, flow_run_id: UUID, work_queue_id: UUID | None) -> None:
+        self._timers.pop(flow_run_id, None)
+        known = flow_run_id in self._runs or flow_run_id in self._submitting_flow_run_ids
+        if self._stopping or known or self._runs_task_group is None:
+            return
+        self._runs_task_group.start_soon(self._take, flow_run_id, work_queue_id)
+
+    async def _take(self, flow_run_id: UUID, work_queue_id: UUID | None) -> None:
+        """Start one run without a poll, if no limit has a say in it; else poll."""
+        if work_queue_id is None or self._limit is not None:
+            await self.get_and_submit_flow_runs()
+            return
+        try:
+            flow_run, queue, pool = await asyncio.gather(
+                self.client.read_flow_run(flow_run_id),
+                self.client.read_work_queue(work_queue_id),
+                self.client.read_work_pool(self._work_pool_name),
+            )
+        except ObjectNotFound:
+            return
+        except httpx.HTTPError as error:
+            self._logger.info("Flow run %s is left to the next poll: %s", flow_run_id, error)
+            return
+        if self._work_queues and queue.name not in self._work_queues:
+            return
+        if flow_run.state_type != StateType.SCHEDULED or pool.is_paused or queue.is_paused:
+            return
+        if pool.concurrency_limit is not None or queue.concurrency_limit is not None:
+            # From now on every end of a run may make room for another.
+            self._limited = True
+            await self.get_and_submit_flow_runs()
+        elif not self._postpone(flow_run):
+            response = WorkerFlowRunResponse(work_pool_id=pool.id, work_queue_id=queue.id, flow_run=flow_run)
+            await self._submit_scheduled_flow_runs([response])
+
+    # Running them
+
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        run = WarmRun(flow_run)
+        self._runs[flow_run.id] = run
+        try:
+            self._records.submit(flow_run.id, self._me)
+            await self._run_to_its_end(run)
+            self._records.remove(flow_run.id)
+        except httpx.HTTPError as error:
+            # The record stays, and with it the end is reported when the API is back.
+            self._logger.warning("The end of flow run %s cannot be reported yet: %s", flow_run.id, error)
+        finally:
+            del self._runs[flow_run.id]
+            run.over.set()
+            self._release_limit_slot(flow_run.id)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            if self._cancelling_observer is not None:
+                self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
+        if self._limited:
+            await self.get_and_submit_flow_runs()
+
+    async def _run_to_its_end(self, run: WarmRun) -> None:
+        flow_run = run.flow_run
+        # Neither needs the other's answer.
+        configured, pending = await asyncio.gather(
+            self._configure(flow_run), self._propose_pending(run), return_exceptions=True
+        )
+        if isinstance(configured, ObjectNotFound):
+            await self._mark_flow_run_as_cancelled(flow_run, {"message": "The run's deployment no longer exists."})
+            return
+        for answer in (pending, configured):
+            if isinstance(answer, BaseException):
+                raise answer
+        if not pending:
+            return
+        configuration, run.entrypoint = configured
+        submitted = self._emit_flow_run_submitted_event(configuration)
+        try:
+            result = await self.run(run.flow_run, configuration)
+        except (ForkServerError, OSError) as error:
+            self.get_flow_run_logger(flow_run).exception("The run could not be started.")
+            await mark_crashed(self.client, flow_run, f"The run could not be started: {error}", self._logger)
+            return
+        if submitted:
+            self._emit_flow_run_executed_event(result, configuration, submitted)
+
+    async def _configure(self, flow_run: FlowRun) -> tuple[WarmJobConfiguration, str | None]:
+        deployment = (
+            None if flow_run.deployment_id is None else await self.client.read_deployment(flow_run.deployment_id)
+        )
+        configuration = await self.job_configuration.resolve_for_flow_run(
+            flow_run.model_copy(deep=True),
+            client=self.client,
+            work_pool=self.work_pool.model_copy(deep=True),
+            worker_name=self.name,
+            worker_id=self.backend_id,
+            deployment=deployment,
+        )
+        return configuration, module_entrypoint(deployment)
+
+    async def _propose_pending(self, run: WarmRun) -> bool:
+        try:
+            state = await propose_state(self.client, Pending(), flow_run_id=run.flow_run.id)
+        except (Abort, ObjectNotFound) as refusal:
+            self._logger.debug("Flow run %s is not ours to run: %s", run.flow_run.id, refusal)
+            return False
+        run.flow_run.state = state
+        run.flow_run.state_type, run.flow_run.state_name = state.type, state.name
+        return state.is_pending()
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: WarmJobConfiguration,
+        task_status: anyio.abc.TaskStatus[int] | None = None,
+    ) -> WarmWorkerResult:
+        """Fork a process for the run and wait for its end."""
+        run = self._runs.setdefault(flow_run.id, WarmRun(flow_run))
+        running = asyncio.create_task(self._starter.run(run, configuration))
+        announced = asyncio.create_task(self._announce(run, task_status))
+        try:
+            code = await running
+        finally:
+            announced.cancel()
+            await asyncio.gather(announced, return_exceptions=True)
+        return WarmWorkerResult(identifier=run.infrastructure_pid, status_code=code)
+
+    async def _announce(self, run: WarmRun, task_status: anyio.abc.TaskStatus[int] | None) -> None:
+        """Tell the API which process it is, then, out of the way of the run's start, which worker."""
+        await run.started.wait()
+        if task_status is not None and run.process is not None:
+            task_status.started(run.process.pid)
+        try:
+            await self.client.update_flow_run(run.flow_run.id, infrastructure_pid=run.infrastructure_pid)
+            await asyncio.sleep(LABEL_DELAY_SECONDS)
+            await self._give_worker_labels_to_flow_run(run.flow_run.id)
+        except (httpx.HTTPError, ObjectNotFound) as error:
+            self._logger.warning("Flow run %s was not told its process: %s", run.flow_run.id, error)
+
+    # Cancelling them
+
+    async def _cancel_run(self, flow_run_id: UUID) -> None:
+        run = self._runs.get(flow_run_id)
+        if run is None:
+            return
+        self.get_flow_run_logger(run.flow_run).info("Ending the run's process: it is being cancelled.")
+        await run.end(GRACE_SECONDS, as_cancelled=True)
+
+    async def kill_infrastructure(
+        self, infrastructure_pid: str, configuration: WarmJobConfiguration, grace_seconds: int = 30
+    ) -> None:
+        """End the process of a run of this worker.
+
+        Raises:
+            InfrastructureNotFound: this worker runs no such process.
+        """
+        for run in self._runs.values():
+            if run.process is not None and run.infrastructure_pid == infrastructure_pid:
+                await run.end(grace_seconds, as_cancelled=True)
+                return
+        raise InfrastructureNotFound(f"{self.name} runs no process {infrastructure_pid}")
