@@ -1,0 +1,1 @@
+"""Disposition, dustbin and quarantine."""
