@@ -189,12 +189,15 @@ def read_header(path: Path) -> Header:
             raise UnreadableInstanceError(_not_dicom(offset, f"the {name} is no UID"))
     assert sop_class is not None and sop_instance is not None  # noqa: S101 - for the type checker; raised above
     file_meta = _complete(meta, sop_class, sop_instance, syntax)
+    dataset = make_dataset(elements, encoding)
+    # For criteria on file meta elements such as TransferSyntaxUID.
+    dataset.file_meta = file_meta
     consistent = _text(meta.get(0x00020002)) == sop_class and _text(meta.get(0x00020003)) == sop_instance
     study, series = _text(values.get(0x0020000D)), _text(values.get(0x0020000E))
     modality = _text(values.get(0x00080060))
     return Header(
         path=path,
-        dataset=make_dataset(elements, encoding),
+        dataset=dataset,
         file_meta=file_meta,
         sop_class_uid=sop_class,
         sop_instance_uid=sop_instance,
