@@ -39,6 +39,10 @@ class Identity:
     series_instance_uid: str | None = None
     modality: str | None = None
 
+    def with_uids(self, sop_class_uid: str | None, sop_instance_uid: str | None) -> "Identity":
+        """The same instance under the UIDs that its sender gave in the command."""
+        return replace(self, sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid)
+
 
 def clean_uid(raw: bytes | str | None) -> str | None:
     """A UID without its padding; None where it is missing or no UID."""
