@@ -16,28 +16,31 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from prefect.client.schemas.objects import FlowRun
-from prefect.context import refresh_global_settings_context
 from prefect.engine import _drive_run_flow_result, handle_engine_signals
 from prefect.exceptions import TerminationSignal
 from prefect.flow_engine import load_flow, run_flow
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.logging.configuration import setup_logging
 from prefect.logging.loggers import flow_run_logger
-from prefect.settings import get_current_settings
 
 from deployments.services.warm_worker.intent import CANCEL_SIGNAL, listen_for_cancellation
-from deployments.services.warm_worker.jobs import Job, Request
+from deployments.services.warm_worker.jobs import Job
 from deployments.services.warm_worker.records import RunRecords
+from deployments.services.warm_worker.shortcuts import SettingsOf, apply
 
 
-def run_job(line: bytes) -> NoReturn:
-    """Run the job in this process and end the process with its exit code."""
+def run_job(job: Job, settings_of: SettingsOf) -> NoReturn:
+    """Run the job in this process and end the process with its exit code.
+
+    Args:
+        job: what to run.
+        settings_of: has the settings that hold with the job's environment.
+    """
     # A session of its own: a terminal's Ctrl-C passes it by, and what it starts can be killed with it.
     os.setsid()
-    job = Request.model_validate_json(line).job
     if job.records is not None and not RunRecords(job.records).start(job.flow_run_id, job.worker):
         os._exit(0)
-    _take_on(job)
+    _take_on(job, settings_of)
     if job.kind != "flow":
         _end(lambda: _run_hooks(job))
     if job.module_entrypoint is None:
@@ -48,20 +51,15 @@ def run_job(line: bytes) -> NoReturn:
     _end(lambda: _run_flow(job))
 
 
-def _take_on(job: Job) -> None:
-    for name, value in job.env.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+def _take_on(job: Job, settings_of: SettingsOf) -> None:
+    logging_changed = settings_of.use(job.env)
+    apply(job.env)
     if not job.stream_output:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
     os.chdir(job.working_dir)
-    logging_before = get_current_settings().logging
-    refresh_global_settings_context()
-    if get_current_settings().logging != logging_before:
+    if logging_changed:
         setup_logging()
     project_settings = sys.modules.get("blocks.settings")
     if project_settings is not None:

@@ -186,7 +186,8 @@ class ForkServer:
 
     @staticmethod
     async def _watch(process: ForkedProcess, identity: ProcessIdentity | None) -> None:
-        while identity is not None and identity.alive():
+        # The process is no child of ours: only looking tells that it ended.
+        while identity is not None and identity.alive():  # noqa: ASYNC110
             await asyncio.sleep(ORPHAN_POLL_SECONDS)
         if not process.ended.done():
             process.ended.set_result(None)

@@ -20,6 +20,13 @@ import threading
 import traceback
 from typing import Any
 
+from prefect.logging.highlighters import PrefectConsoleHighlighter
+from pydantic import BaseModel
+
+from deployments.services.warm_worker.child import run_job
+from deployments.services.warm_worker.jobs import Job, Request
+from deployments.services.warm_worker.shortcuts import SettingsOf, install
+
 # What Prefect imports only when a run first needs it.
 ENGINE_MODULES = (
     "prefect.engine",
@@ -36,13 +43,13 @@ ENGINE_MODULES = (
     "prefect.telemetry.run_telemetry",
     "prefect._internal.metrics",
     "prefect._internal.analytics",
-    "deployments.services.warm_worker.child",
     "sqlalchemy.dialects.sqlite.pysqlite",
     "websockets.asyncio.client",
     "asyncio.base_events",
     "httpcore._async.connection_pool",
     "anyio._backends._asyncio",
     "encodings.idna",
+    "rich._emoji_codes",
 )
 
 
@@ -62,6 +69,14 @@ def preload(packages: list[str]) -> None:
                 _import_or_report(module.name)
 
 
+def finish_models(base: type[BaseModel] = BaseModel) -> None:
+    """Build what pydantic puts off until a model is first used."""
+    for model in base.__subclasses__():
+        if not model.__pydantic_complete__:
+            model.model_rebuild(raise_errors=False)
+        finish_models(model)
+
+
 def _import_or_report(name: str) -> None:
     try:
         importlib.import_module(name)
@@ -74,6 +89,7 @@ class Template:
     """Reads jobs from the worker, forks, and reports ends."""
 
     def __init__(self, control: socket.socket) -> None:
+        self._settings_of = SettingsOf()
         self._control = control
         self._buffer = b""
         self._children: dict[int, int] = {}
@@ -106,18 +122,20 @@ class Template:
         return True
 
     def _fork(self, line: bytes) -> None:
-        key = json.loads(line)["key"]
+        request = Request.model_validate_json(line)
+        key = request.key
+        self._settings_of.prepare(request.job.env)
         try:
             pid = os.fork()
         except OSError as error:
             self._send({"what": "failed", "key": key, "error": f"fork: {error.strerror}"})
             return
         if pid == 0:
-            self._become_child(line)
+            self._become_child(request.job)
         self._children[pid] = key
         self._send({"what": "started", "key": key, "pid": pid})
 
-    def _become_child(self, line: bytes) -> None:
+    def _become_child(self, job: Job) -> None:
         # Nothing below may return into the template's loop.
         try:
             signal.set_wakeup_fd(-1)
@@ -127,9 +145,7 @@ class Template:
             os.close(self._wake_read)
             os.close(self._wake_write)
             gc.enable()
-            from deployments.services.warm_worker.child import run_job
-
-            run_job(line)
+            run_job(job, self._settings_of)
         except BaseException:  # noqa: BLE001  the process ends here, whatever it was
             traceback.print_exc()
         finally:
@@ -165,6 +181,10 @@ def main(arguments: list[str]) -> None:
     # Ctrl-C in a terminal is the worker's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     preload(arguments[1:])
+    install()
+    finish_models()
+    # Compiles the patterns that colour log lines.
+    PrefectConsoleHighlighter()("Flow run")
     threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if threads:
         raise SystemExit(f"Preloading started threads, which a fork would lose: {', '.join(threads)}")

@@ -178,7 +178,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         return True
 
     async def _listen(self) -> None:
-        while self._work_pool is None:
+        # Known after the first sync, which waits for an API that is away.
+        while self._work_pool is None:  # noqa: ASYNC110
             await asyncio.sleep(1)
         await listen_for_runs(
             work_pool_id=self._work_pool.id,
