@@ -198,26 +198,27 @@ class AnyAssociationOf(_Model):
 
 
 def _tag_shape(value: Any) -> str:
-    return _shape(value, "tag")
+    return _shape(value, "<element>")
 
 
 def _association_shape(value: Any) -> str:
-    return _shape(value, "parameter")
+    return _shape(value, "<parameter>")
 
 
 def _shape(value: Any, plain: str) -> str:
-    for key in ("any_of", "all_of"):
+    # In angle brackets, so that no member's name in an error is taken for a field's.
+    for key, name in (("any_of", "<any>"), ("all_of", "<all>")):
         if (isinstance(value, dict) and key in value) or hasattr(value, key):
-            return key
+            return name
     return plain
 
 
 TagGroup = Annotated[
-    Annotated[TagCriterion, Tag("tag")] | Annotated[AnyOf, Tag("any_of")] | Annotated[AllOf, Tag("all_of")],
+    Annotated[TagCriterion, Tag("<element>")] | Annotated[AnyOf, Tag("<any>")] | Annotated[AllOf, Tag("<all>")],
     Discriminator(_tag_shape),
 ]
 AssociationGroup = Annotated[
-    Annotated[AssociationCriterion, Tag("parameter")] | Annotated[AnyAssociationOf, Tag("any_of")],
+    Annotated[AssociationCriterion, Tag("<parameter>")] | Annotated[AnyAssociationOf, Tag("<any>")],
     Discriminator(_association_shape),
 ]
 AnyCriterion = TagCriterion | AnyOf | AllOf | AssociationCriterion | AnyAssociationOf

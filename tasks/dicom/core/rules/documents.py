@@ -29,9 +29,13 @@ class Document:
     content: Plain = None
     #: Line of every place, by the keys and indexes that lead to it.
     lines: dict[tuple[str | int, ...], int] = field(default_factory=dict)
-    #: `file:line: field: problem`
-    problems: list[str] = field(default_factory=list)
+    _found: list[tuple[int, str]] = field(default_factory=list)
     _nodes: int = 0
+
+    @property
+    def problems(self) -> list[str]:
+        """`file:line: field: problem`, in the order of lines."""
+        return [text for _, text in sorted(self._found, key=lambda one: one[0])]
 
     def problem(self, where: tuple[str | int, ...], text: str) -> None:
         """Note a problem at a place, or at the nearest place above it that was written."""
@@ -41,7 +45,7 @@ class Document:
         self._problem(self.lines.get(known, 1), where, text)
 
     def _problem(self, line: int, where: tuple[str | int, ...], text: str) -> None:
-        self.problems.append(f"{self.path.name}:{line}: {field_name(where)}: {text}")
+        self._found.append((line, f"{self.path.name}:{line}: {field_name(where)}: {text}"))
 
     def read(self) -> None:
         """Fill `content` and `lines`; what is wrong goes to `problems`."""

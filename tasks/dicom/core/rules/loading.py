@@ -1,15 +1,15 @@
 """Reads the rules folder: every `*.yaml` in it, checked as a whole, all problems at once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tasks.dicom.core.destinations import Destination
 from tasks.dicom.core.rules.documents import Document, Plain
 from tasks.dicom.core.rules.errors import RulesError
 from tasks.dicom.core.rules.model import Crosswalk, Rules, RuleSet
-from tasks.dicom.core.rules.modifications import CrosswalkTag
 
 _SECTIONS: dict[str, type[BaseModel]] = {"rulesets": RuleSet, "destinations": Destination, "crosswalks": Crosswalk}
 Where = tuple[str | int, ...]
@@ -34,26 +34,26 @@ def load_rules(folder: Path) -> Rules:
     ]
     for document in documents:
         document.read()
-    found: dict[str, list[tuple[Any, Document, Where]]] = {section: [] for section in _SECTIONS}
+    readable = all(not document.problems for document in documents)
+    found: dict[str, list[Any]] = {section: [] for section in _SECTIONS}
     for document in documents:
-        if not document.problems:
-            _sections(document, found)
-    for section, entries in found.items():
-        _unique(entries, section)
-    destinations: dict[str, Destination] = {entry.name: entry for entry, _, _ in found["destinations"]}
-    crosswalks: dict[str, Crosswalk] = {entry.name: entry for entry, _, _ in found["crosswalks"]}
+        _check_document(document, found)
+    named = {section: _unique_names(documents, section) for section in _SECTIONS}
     # A file that cannot be read may hold the destinations that others name: one problem, not many.
-    complete = not any(document.problems for document in documents)
-    for ruleset, document, where in found["rulesets"]:
-        _check_ruleset(ruleset, document, where, destinations if complete else None, crosswalks if complete else None)
+    if readable:
+        for document in documents:
+            _check_references(document, named)
     if problems := [problem for document in documents for problem in document.problems]:
         raise RulesError(problems)
     return Rules(
-        rulesets=[entry for entry, _, _ in found["rulesets"]], destinations=destinations, crosswalks=crosswalks
+        rulesets=found["rulesets"],
+        destinations={entry.name: entry for entry in found["destinations"]},
+        crosswalks={entry.name: entry for entry in found["crosswalks"]},
     )
 
 
-def _sections(document: Document, found: dict[str, list[tuple[Any, Document, Where]]]) -> None:
+def _check_document(document: Document, found: dict[str, list[Any]]) -> None:
+    """Check each entry of each section by its model."""
     content = document.content
     if content is None:
         return
@@ -63,35 +63,28 @@ def _sections(document: Document, found: dict[str, list[tuple[Any, Document, Whe
     for name, entries in content.items():
         if name not in _SECTIONS:
             document.problem((name,), f"unknown (known: {', '.join(_SECTIONS)})")
-            continue
-        if not isinstance(entries, list):
-            if entries is not None:
-                document.problem((name,), "must be a list")
-            continue
-        for index, entry in enumerate(entries):
-            where = (name, index)
-            try:
-                found[name].append((TypeAdapter(_SECTIONS[name]).validate_python(entry), document, where))
-            except ValidationError as error:
-                for one in error.errors(include_url=False, include_context=False):
-                    document.problem(_written((*where, *one["loc"]), content), _message(one["msg"], one["type"]))
+        elif isinstance(entries, list):
+            for index, entry in enumerate(entries):
+                try:
+                    found[name].append(_SECTIONS[name].model_validate(entry))
+                except ValidationError as error:
+                    for one in error.errors(include_url=False, include_context=False):
+                        place = _written((name, index, *one["loc"]), content, one["type"])
+                        document.problem(place, _message(one["msg"], one["type"]))
+        elif entries is not None:
+            document.problem((name,), "must be a list")
 
 
-def _written(where: Where, content: Plain) -> Where:
+def _written(where: Where, content: Plain, kind: str) -> Where:
     """A place in the model as a place in the file: the names of union members are left out."""
     place: list[str | int] = []
     here: Plain = content
     for index, part in enumerate(where):
-        if isinstance(here, dict) and isinstance(part, str):
-            if part in here:
-                here = here[part]
-            elif index < len(where) - 1 or part.endswith("]") or part in ("str", "list[str]"):
-                continue
-            place.append(part)
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        if (isinstance(here, dict) and isinstance(part, str) and part in here) or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
             here = here[part]
-            place.append(part)
-        # Anything else is the name of a union's member.
+        elif not (kind == "missing" and index == len(where) - 1):
+            continue
+        place.append(part)
     return tuple(place)
 
 
@@ -103,34 +96,42 @@ def _message(text: str, kind: str) -> str:
     return text.removeprefix("Value error, ")
 
 
-def _unique(entries: list[tuple[Any, Document, Where]], section: str) -> None:
+def _entries(content: Plain, *keys: str) -> Iterator[tuple[Where, dict[str, Plain]]]:
+    """The mappings in lists below lists: `_entries(content, "rulesets", "rules")` gives every rule with its place."""
+    if not isinstance(content, dict) or not isinstance(entries := content.get(keys[0]), list):
+        return
+    for index, entry in enumerate(entries):
+        if isinstance(entry, dict):
+            if len(keys) == 1:
+                yield (keys[0], index), entry
+            else:
+                yield from (((keys[0], index, *where), inner) for where, inner in _entries(entry, *keys[1:]))
+
+
+def _unique_names(documents: list[Document], section: str) -> set[str]:
     first: dict[str, Document] = {}
-    for entry, document, where in entries:
-        if entry.name in first:
-            document.problem(
-                (*where, "name"), f"{entry.name!r} is already in {section} of {first[entry.name].path.name}"
-            )
-        first.setdefault(entry.name, document)
+    for document in documents:
+        for where, entry in _entries(document.content, section):
+            if isinstance(name := entry.get("name"), str):
+                if name in first:
+                    document.problem((*where, "name"), f"{name!r} is already in {section} of {first[name].path.name}")
+                first.setdefault(name, document)
+    return set(first)
 
 
-def _check_ruleset(
-    ruleset: RuleSet,
-    document: Document,
-    where: Where,
-    destinations: dict[str, Destination] | None,
-    crosswalks: dict[str, Crosswalk] | None,
-) -> None:
-    seen: set[str] = set()
-    for index, rule in enumerate(ruleset.rules):
-        here = (*where, "rules", index)
-        if rule.name in seen:
-            document.problem((*here, "name"), f"{rule.name!r} is already a rule of this ruleset")
-        seen.add(rule.name)
-        for number, name in enumerate(rule.destinations):
-            if destinations is not None and name not in destinations:
-                document.problem((*here, "destinations", number), f"no destination {name!r}")
-        for number, change in enumerate(rule.tag_modifications):
-            if isinstance(change, CrosswalkTag) and crosswalks is not None and change.crosswalk not in crosswalks:
-                document.problem(
-                    (*here, "tag_modifications", number, "crosswalk"), f"no crosswalk {change.crosswalk!r}"
-                )
+def _check_references(document: Document, named: dict[str, set[str]]) -> None:
+    """What rules name must exist, and no two rules of a ruleset may have one name."""
+    seen: set[tuple[Where, str]] = set()
+    for where, rule in _entries(document.content, "rulesets", "rules"):
+        if isinstance(name := rule.get("name"), str):
+            if (where[:2], name) in seen:
+                document.problem((*where, "name"), f"{name!r} is already a rule of this ruleset")
+            seen.add((where[:2], name))
+        destinations = rule.get("destinations")
+        for number, destination in enumerate(destinations if isinstance(destinations, list) else ()):
+            if isinstance(destination, str) and destination not in named["destinations"]:
+                document.problem((*where, "destinations", number), f"no destination {destination!r}")
+        for place, change in _entries(rule, "tag_modifications"):
+            crosswalk = change.get("crosswalk")
+            if isinstance(crosswalk, str) and crosswalk not in named["crosswalks"]:
+                document.problem((*where, *place, "crosswalk"), f"no crosswalk {crosswalk!r}")
