@@ -86,7 +86,7 @@ def _run_flow(job: Job) -> None:
         except Exception:
             logger.error("Unexpected exception encountered when trying to load flow", exc_info=True)
             raise
-        _drive_run_flow_result(flow, run_flow(flow, flow_run=flow_run, error_logger=logger))
+        _drive_run_flow_result(flow, run_flow(flow, flow_run=flow_run, error_logger=logger.logger))
 
 
 def _run_hooks(job: Job) -> None:

@@ -3,11 +3,13 @@
 import functools
 import os
 import socket
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+# Linux tells the start in ticks since boot, which do not move when the clock is set.
+PROC = Path("/proc")
 
 
 @functools.cache
@@ -66,10 +68,10 @@ class ProcessIdentity:
 
 
 def _start_of(pid: int) -> float | None:
-    if sys.platform == "linux":
+    if (PROC / "self/stat").exists():
         try:
             # The name in parentheses may hold blanks and parentheses of its own.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None
         return None if fields[0] in "ZX" else float(fields[19])

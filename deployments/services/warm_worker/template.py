@@ -101,12 +101,12 @@ class Template:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._send({"what": "ready", "pid": os.getpid()})
         while True:
-            readable, _, _ = select.select([self._control, self._wake_read], [], [])
+            readable, _, _ = select.select([self._control.fileno(), self._wake_read], [], [])
             if self._wake_read in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
                 self._reap()
-            if self._control in readable and not self._receive():
+            if self._control.fileno() in readable and not self._receive():
                 return
 
     def _receive(self) -> bool:

@@ -1,6 +1,7 @@
 """The Prefect worker of type `warm`."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -168,7 +169,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
     def _postpone(self, flow_run: FlowRun) -> bool:
         """Set an alarm for a run that is not due yet; whether it was not."""
         when = flow_run.next_scheduled_start_time or flow_run.expected_start_time
-        seconds = 0.0 if when is None else (when - now("UTC")).total_seconds()
+        seconds = 0.0 if when is None else when.timestamp() - time.time()
         if seconds <= 0:
             return False
         if seconds <= self._prefetch_seconds and flow_run.id not in self._timers:
@@ -254,9 +255,10 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         if isinstance(configured, ObjectNotFound):
             await self._mark_flow_run_as_cancelled(flow_run, {"message": "The run's deployment no longer exists."})
             return
-        for answer in (pending, configured):
-            if isinstance(answer, BaseException):
-                raise answer
+        if isinstance(pending, BaseException):
+            raise pending
+        if isinstance(configured, BaseException):
+            raise configured
         if not pending:
             return
         configuration, run.entrypoint = configured
