@@ -80,12 +80,22 @@ def _written(where: Where, content: Plain, kind: str) -> Where:
     place: list[str | int] = []
     here: Plain = content
     for index, part in enumerate(where):
-        if (isinstance(here, dict) and isinstance(part, str) and part in here) or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
-            here = here[part]
+        there, inner = _inside(here, part)
+        if there:
+            here = inner
+        # Only a missing field has a place of its own without being written.
         elif not (kind == "missing" and index == len(where) - 1):
             continue
         place.append(part)
     return tuple(place)
+
+
+def _inside(content: Plain, part: str | int) -> tuple[bool, Plain]:
+    if isinstance(content, dict) and isinstance(part, str):
+        return part in content, content.get(part)
+    if isinstance(content, list) and isinstance(part, int) and part < len(content):
+        return True, content[part]
+    return False, None
 
 
 def _message(text: str, kind: str) -> str:
