@@ -36,6 +36,7 @@ from blocks.instance_store import (
     Instance,
     SourceError,
     Stored,
+    UndecodableError,
     UnreachableError,
 )
 
@@ -253,14 +254,17 @@ def _keys(instance: Instance) -> Dataset:
     keys.QueryRetrieveLevel = "IMAGE"
     keys.SOPInstanceUID = instance.sop_instance_uid
     try:
-        header = dcmread(
+        header: Dataset = dcmread(
             instance.path,
             force=True,
             stop_before_pixels=True,
             specific_tags=["StudyInstanceUID", "SeriesInstanceUID"],
         )
-    except OSError as error:
-        raise SourceError(f"the file cannot be read: {error.strerror or type(error).__name__}") from error
+    except OSError:
+        # Then the peer is asked with what is known without the file.
+        header = Dataset()
+        if instance.study_instance_uid:
+            header.StudyInstanceUID = instance.study_instance_uid
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
         if uid := header.get(keyword):
             setattr(keys, keyword, uid)
@@ -327,9 +331,11 @@ class _Comparison:
 def _is_same(expected: Instance, received: Path, syntax: str) -> bool:
     if file_sha256(received, _offset(received)) == expected.content_sha256:
         return True
+    if not expected.path.exists():
+        return False
     if syntax == expected.transfer_syntax_uid:
         return same_elements(received, expected.path)
-    with TemporaryDirectory(prefix="quintet-compare-") as folder, suppress(SourceError):
+    with TemporaryDirectory(prefix="quintet-compare-") as folder, suppress(UndecodableError):
         turned = Path(folder) / "turned.dcm"
         transcode(expected, syntax, turned)
         if file_sha256(received, _offset(received)) == file_sha256(turned, _offset(turned)):

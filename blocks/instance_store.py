@@ -8,8 +8,8 @@
     ├── BusyError                refused for now (A7xx out of resources, disk full). Try later
     ├── RefusedError             refused for good (A9xx, Cxxx, 0122). Sending it again changes nothing
     │   ├── ContextRefusedError  the destination takes neither its transfer syntax nor what it can be turned into
-    │   ├── UndecodableError     it would have to be decompressed for this destination, and cannot be
-    │   └── SourceError          the file to be sent is missing or unreadable
+    │   └── UndecodableError     it would have to be decompressed for this destination, and cannot be
+    ├── SourceError              the file to be sent is missing or unreadable, or not what its hash says
     ├── DuplicateError           it says that it has this UID already, not whether with the same content
     ├── UnknownOutcomeError      sent, and no response came: it may be stored or not. Look before sending again
     └── CannotTellError          the destination cannot be asked what it holds
@@ -56,7 +56,7 @@ class UndecodableError(RefusedError):
     """The pixel data cannot be decompressed, and the destination does not take it compressed."""
 
 
-class SourceError(RefusedError):
+class SourceError(StoreError):
     """The file to be sent is missing or unreadable."""
 
 

@@ -8,3 +8,5 @@ from .associations import process_dicom_association as process_dicom_association
 from .files import process_dicom_file as process_dicom_file
 from .spool import reconcile_spool as reconcile_spool
 from .sweeps import sweep_associations as sweep_associations
+from .deliveries import deliver_batch as deliver_batch
+from .deliveries import replay_deliveries as replay_deliveries

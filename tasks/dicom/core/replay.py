@@ -1,0 +1,130 @@
+"""Dead deliveries, tried again: to the same destination or another. Their history stays."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from tasks.dicom.core.tables import (
+    Association,
+    AssociationState,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    Receipt,
+)
+from tasks.foundation.core.upsert import insert_if_absent
+
+REPLAYABLE = (DeliveryState.DEAD, DeliveryState.CONFLICT)
+
+
+def dead_deliveries(
+    session: Session, *, destination: str | None = None, association_id: UUID | None = None, limit: int = 1000
+) -> Sequence[Delivery]:
+    """Deliveries that wait for a person, the oldest first.
+
+    Args:
+        session: the transaction; it is only read.
+        destination: only to this one.
+        association_id: only what this association's files gave rise to.
+        limit: at most so many.
+    """
+    wanted = select(Delivery).where(col(Delivery.state).in_(REPLAYABLE))
+    if destination is not None:
+        wanted = wanted.where(Delivery.destination == destination)
+    if association_id is not None:
+        outputs = select(Receipt.output_id).where(Receipt.association_id == association_id)
+        wanted = wanted.where(col(Delivery.output_id).in_(outputs))
+    return session.exec(wanted.order_by(col(Delivery.created_at), col(Delivery.id)).limit(limit)).all()
+
+
+def replay(session: Session, delivery_ids: Collection[UUID], *, now: datetime, to: str | None = None) -> list[UUID]:
+    """Make dead deliveries due again.
+
+    What may have reached the destination before is looked for there first. To another destination, a delivery of its
+    own is made (or the one that is there taken), and the dead one stays as it is.
+
+    Args:
+        session: the transaction.
+        delivery_ids: which; those that are not DEAD or in CONFLICT are left alone.
+        now: UTC.
+        to: another destination.
+
+    Returns:
+        The deliveries that are due now.
+    """
+    dead = session.exec(
+        select(Delivery)
+        .where(col(Delivery.id).in_(delivery_ids), col(Delivery.state).in_(REPLAYABLE))
+        .order_by(col(Delivery.id))
+        .with_for_update()
+    ).all()
+    due = []
+    for delivery in dead:
+        wanted = delivery if to is None or to == delivery.destination else _elsewhere(session, delivery, to, now)
+        if wanted.state in REPLAYABLE:
+            _revive(session, wanted, now)
+        if wanted.state is not DeliveryState.VERIFIED:
+            due.append(wanted.id)
+    session.flush()
+    _wake_associations(session, dead, to, now)
+    return due
+
+
+def _elsewhere(session: Session, delivery: Delivery, to: str, now: datetime) -> Delivery:
+    row, _ = insert_if_absent(
+        session,
+        Delivery(
+            output_id=delivery.output_id,
+            destination=to,
+            sop_instance_uid=delivery.sop_instance_uid,
+            content_sha256=delivery.content_sha256,
+            due_at=now,
+            created_at=now,
+        ),
+        key=("sop_instance_uid", "destination", "content_sha256"),
+    )
+    note = f"replayed to {to}"
+    session.add(DeliveryAttempt(delivery_id=delivery.id, at=now, state=delivery.state, reason=note))
+    return row
+
+
+def _revive(session: Session, delivery: Delivery, now: datetime) -> None:
+    # Acknowledged once, or in doubt: it may be there.
+    delivery.state = DeliveryState.UNKNOWN if _may_have_arrived(session, delivery) else DeliveryState.PENDING
+    delivery.attempts, delivery.due_at = 0, now
+    delivery.lease_owner = delivery.lease_until = None
+    session.add(delivery)
+    session.add(DeliveryAttempt(delivery_id=delivery.id, at=now, state=delivery.state, reason="replayed"))
+
+
+def _may_have_arrived(session: Session, delivery: Delivery) -> bool:
+    if delivery.sent_at is not None:
+        return True
+    doubtful = select(DeliveryAttempt.id).where(
+        DeliveryAttempt.delivery_id == delivery.id, DeliveryAttempt.state == DeliveryState.UNKNOWN
+    )
+    return session.exec(doubtful.limit(1)).one_or_none() is not None
+
+
+def _wake_associations(session: Session, dead: Sequence[Delivery], to: str | None, now: datetime) -> None:
+    """Let the sweep see the associations whose files have something to deliver again."""
+    outputs = {delivery.output_id for delivery in dead}
+    receipts = session.exec(select(Receipt).where(col(Receipt.output_id).in_(outputs))).all()
+    if to is not None:
+        for receipt in receipts:
+            if to not in receipt.destinations:
+                receipt.destinations = [*receipt.destinations, to]
+                session.add(receipt)
+    associations = session.exec(
+        select(Association)
+        .where(
+            col(Association.id).in_({receipt.association_id for receipt in receipts}),
+            col(Association.state).in_((AssociationState.DONE, AssociationState.WAITING)),
+        )
+        .with_for_update()
+    ).all()
+    for association in associations:
+        association.state, association.due_at = AssociationState.WAITING, now
+        session.add(association)

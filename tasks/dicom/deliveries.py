@@ -1,0 +1,142 @@
+"""Sends outputs to their destinations, verifies that they arrived, and replays what died.
+
+Needs the rules under `QUINTET_HOME/dicom/rules` for the destinations, the dicom ledger, and block documents for
+destinations that name one. Callers hold the limit `dicom-deliveries` around `deliver_batch`.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+from prefect.blocks.core import Block
+
+from blocks.dimse import DimsePeer
+from blocks.engine import session
+from blocks.folder import Folder
+from blocks.instance_store import InstanceStore
+from blocks.settings import settings
+from tasks.dicom.core import breaker, delivery, replay
+from tasks.dicom.core.destinations import Destination
+from tasks.dicom.core.rules import load_rules
+from tasks.dicom.core.tables import DOMAIN
+from tasks.dicom.delivery_batch import DeliveryBatch
+from tasks.dicom.delivery_outcomes import DeliveryCounts
+from tasks.foundation.core.columns import utc_now
+from tasks.foundation.retries import RetryPolicy
+
+#: The ledger itself retries deliveries; the task is repeated only where the ledger or Prefect's API was away.
+DELIVERY = RetryPolicy("delivery", retries=3, base_seconds=2, cap_seconds=30)
+
+
+class UnknownDestinationError(Exception):
+    """No destination of this name stands in the rules."""
+
+
+def destination_named(name: str) -> Destination:
+    """A destination of the rules.
+
+    Raises:
+        UnknownDestinationError: there is none of this name.
+        RulesError: the rules are not valid.
+    """
+    known = load_rules(settings().domain_home(DOMAIN) / "rules").destinations
+    if name not in known:
+        raise UnknownDestinationError(
+            f"no destination {name!r} in the rules; its deliveries wait. Known: {', '.join(sorted(known)) or 'none'}"
+        )
+    return known[name]
+
+
+def store_of(destination: Destination) -> InstanceStore:
+    """The client of a destination. A relative folder lies below `QUINTET_HOME`.
+
+    Raises:
+        ValueError: it names a block document that does not exist or cannot be used.
+    """
+    block: DimsePeer | Folder
+    if destination.dimse is not None:
+        address = destination.dimse
+        block = DimsePeer(
+            host=address.host,
+            port=address.port,
+            called_ae=address.called_ae,
+            calling_ae=address.calling_ae,
+            transfer_syntaxes=address.transfer_syntaxes.value,
+            timeout_seconds=address.timeout_seconds,
+        )
+    elif destination.folder is not None:
+        block = Folder(path=_below_home(destination.folder.path))
+    else:
+        # `Destination` lets only these two kinds of block through.
+        block = cast(DimsePeer | Folder, Block.load(cast(str, destination.block)))
+    return block.get_client()
+
+
+def _below_home(path: Path) -> Path:
+    return settings().root / path.expanduser()
+
+
+@DELIVERY.task
+def deliver_batch(destination: str, delivery_ids: list[UUID]) -> DeliveryCounts:
+    """Send and verify a batch of deliveries to one destination; safe to run twice, also at once.
+
+    Each outcome is in the ledger as soon as it is known. A destination that fails is an outcome, not an error.
+
+    Args:
+        destination: its name in the rules.
+        delivery_ids: which; those not due, or held by another worker, are skipped.
+
+    Returns:
+        What became of them.
+
+    Raises:
+        UnknownDestinationError: the rules have no such destination; nothing was changed.
+        RulesError: the rules are not valid; nothing was changed.
+        LedgerError: the ledger cannot be used.
+    """
+    return deliver(destination_named(destination), delivery_ids)
+
+
+def deliver(destination: Destination, delivery_ids: list[UUID]) -> DeliveryCounts:
+    """Like `deliver_batch`, to a destination that need not stand in the rules."""
+    told = settings().dicom.delivery
+    if not destination.enabled:
+        until = utc_now() + timedelta(seconds=told.backoff_cap_seconds)
+        with session(DOMAIN) as opened:
+            delivery.defer(opened, delivery_ids, until=until)
+        return DeliveryCounts(deferred=len(delivery_ids))
+    batch = DeliveryBatch(destination, store_of(destination), home=settings().domain_home(DOMAIN), told=told)
+    return batch.run(delivery_ids)
+
+
+@DELIVERY.task
+def replay_deliveries(delivery_ids: list[UUID], destination: str | None = None) -> list[UUID]:
+    """Make dead deliveries due again, to the same destination or to another; their history stays.
+
+    Args:
+        delivery_ids: which; those that are neither dead nor in conflict are left alone.
+        destination: another destination's name in the rules.
+
+    Returns:
+        The deliveries that are due now; the sweep delivers them, or `deliver_batch` at once.
+
+    Raises:
+        UnknownDestinationError: the rules have no such destination; nothing was changed.
+    """
+    if destination is not None:
+        destination_named(destination)
+    with session(DOMAIN) as opened:
+        return replay.replay(opened, delivery_ids, now=utc_now(), to=destination)
+
+
+def pause_destination(destination: str) -> None:
+    """Send nothing to a destination until `resume_destination`."""
+    with session(DOMAIN) as opened:
+        breaker.pause(opened, destination)
+
+
+def resume_destination(destination: str) -> None:
+    """Send to a destination again; what waited for it is due at once."""
+    with session(DOMAIN) as opened:
+        breaker.resume(opened, destination, now=utc_now())
