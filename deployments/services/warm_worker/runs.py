@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from uuid import UUID
 
 from prefect._internal.infrastructure_exit_codes import get_infrastructure_exit_info
 from prefect.client.orchestration import PrefectClient
@@ -47,6 +48,7 @@ class WarmRun:
 
     Attributes:
         flow_run: the flow run.
+        accepted: whether the API took it as Pending, so that its queue's limit counts it.
         entrypoint: see `module_entrypoint`.
         process: its process, once there is one.
         cancelling: whether its cancellation was asked for.
@@ -55,11 +57,17 @@ class WarmRun:
     """
 
     flow_run: FlowRun
+    accepted: bool = False
     entrypoint: str | None = None
     process: ForkedProcess | None = None
     cancelling: bool = False
     started: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def work_queue_id(self) -> UUID | None:
+        """The queue it came from."""
+        return self.flow_run.work_queue_id
 
     @property
     def infrastructure_pid(self) -> str:

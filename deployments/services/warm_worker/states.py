@@ -4,7 +4,14 @@ import logging
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkQueueFilter,
+    WorkQueueFilterId,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import Abort, ObjectNotFound
 from prefect.states import Cancelled, Crashed
 from prefect.utilities.engine import propose_state
@@ -25,6 +32,20 @@ async def unfinished(client: PrefectClient, flow_run_id: UUID) -> FlowRun | None
     if state is None or not (state.is_running() or state.is_pending() or state.is_cancelling()):
         return None
     return flow_run
+
+
+async def active_runs(client: PrefectClient, work_queue_id: UUID) -> int:
+    """How many runs of a queue count against its limit."""
+    active = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+    response = await client.request(
+        "POST",
+        "/flow_runs/count",
+        json={
+            "flow_runs": FlowRunFilter(state=FlowRunFilterState(type=active)).model_dump(mode="json"),
+            "work_pool_queues": WorkQueueFilter(id=WorkQueueFilterId(any_=[work_queue_id])).model_dump(mode="json"),
+        },
+    )
+    return int(response.json())
 
 
 async def mark_crashed(client: PrefectClient, flow_run: FlowRun, reason: str, logger: Logger) -> FlowRun | None:

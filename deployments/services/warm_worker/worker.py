@@ -24,7 +24,7 @@ from deployments.services.warm_worker.processes import ProcessIdentity
 from deployments.services.warm_worker.reconcile import reconcile
 from deployments.services.warm_worker.records import RunRecords
 from deployments.services.warm_worker.runs import RunStarter, WarmRun, module_entrypoint
-from deployments.services.warm_worker.states import mark_crashed
+from deployments.services.warm_worker.states import active_runs, mark_crashed
 from deployments.services.warm_worker.wakeup import listen_for_runs
 
 RECONCILE_SECONDS = 10.0
@@ -69,7 +69,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         self._background: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._reachable = True
-        self._limited = self._limit is not None
+        self._full_queues: set[UUID] = set()
 
     # Starting and stopping
 
@@ -150,6 +150,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         """
         if self._stopping or not self._has_successfully_synced:
             return []
+        self._full_queues.clear()
         try:
             responses = await self._get_scheduled_flow_runs()
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
@@ -197,15 +198,18 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         self._runs_task_group.start_soon(self._take, flow_run_id, work_queue_id)
 
     async def _take(self, flow_run_id: UUID, work_queue_id: UUID | None) -> None:
-        """Start one run without a poll, if no limit has a say in it; else poll."""
-        if work_queue_id is None or self._limit is not None:
+        """Start one run without a poll, as far as its queue has room; poll where order or another limit matters."""
+        if work_queue_id is None or self._limit is not None or work_queue_id in self._full_queues:
             await self.get_and_submit_flow_runs()
             return
+        # Ours that the server does not count yet. Asked before the server is, so that none is missed.
+        unknown = sum(1 for run in self._runs.values() if run.work_queue_id == work_queue_id and not run.accepted)
         try:
-            flow_run, queue, pool = await asyncio.gather(
+            flow_run, queue, pool, known = await asyncio.gather(
                 self.client.read_flow_run(flow_run_id),
                 self.client.read_work_queue(work_queue_id),
                 self.client.read_work_pool(self._work_pool_name),
+                active_runs(self.client, work_queue_id),
             )
         except ObjectNotFound:
             return
@@ -216,10 +220,10 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             return
         if flow_run.state_type != StateType.SCHEDULED or pool.is_paused or queue.is_paused:
             return
-        if pool.concurrency_limit is not None or queue.concurrency_limit is not None:
-            # From now on every end of a run may make room for another.
-            self._limited = True
+        if pool.concurrency_limit is not None:
             await self.get_and_submit_flow_runs()
+        elif queue.concurrency_limit is not None and known + unknown >= queue.concurrency_limit:
+            self._full_queues.add(work_queue_id)
         elif not self._postpone(flow_run):
             response = WorkerFlowRunResponse(work_pool_id=pool.id, work_queue_id=queue.id, flow_run=flow_run)
             await self._submit_scheduled_flow_runs([response])
@@ -243,7 +247,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._submitting_flow_run_ids.discard(flow_run.id)
             if self._cancelling_observer is not None:
                 self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
-        if self._limited:
+        # Its end makes room.
+        if (self._full_queues or self._limit is not None) and not self._stopping:
             await self.get_and_submit_flow_runs()
 
     async def _run_to_its_end(self, run: WarmRun) -> None:
@@ -292,6 +297,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         except (Abort, ObjectNotFound) as refusal:
             self._logger.debug("Flow run %s is not ours to run: %s", run.flow_run.id, refusal)
             return False
+        run.accepted = True
         run.flow_run.state = state
         run.flow_run.state_type, run.flow_run.state_name = state.type, state.name
         return state.is_pending()
