@@ -26,9 +26,10 @@ from deployments.services.dicom_listener.messages import (
     StoreRequest,
 )
 from deployments.services.dicom_listener.upper_layer import UpperLayer, Wire
+from tasks.dicom.core.arrivals import Arrival, Batch, Origin
 from tasks.dicom.core.file_meta import encode_file_meta
 from tasks.dicom.core.identity import clean_text, read_identity
-from tasks.dicom.core.receiving import Arrival, Batch, Committer, Origin
+from tasks.dicom.core.receiving import Committer
 from tasks.dicom.core.spool import ReceiveError, Spool
 from tasks.dicom.core.tables import SourceType
 

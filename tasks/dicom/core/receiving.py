@@ -24,25 +24,30 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
-from uuid import UUID, uuid4
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, insert, update
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
-from tasks.dicom.core.identity import Identity, clean_text
+from tasks.dicom.core.arrivals import (
+    Arrival,
+    Batch,
+    Stored,
+    association_values,
+    end_association,
+    receipt_values,
+)
 from tasks.dicom.core.spool import (
     LedgerWriteError,
-    Part,
     ReceiveError,
     ReceiverClosedError,
     Spool,
     StorageFullError,
 )
-from tasks.dicom.core.tables import Association, AssociationState, Receipt, SourceType
+from tasks.dicom.core.tables import Association, AssociationState, Receipt
 from tasks.foundation.core.columns import utc_now
 
 log = logging.getLogger("quintet.receiving")
@@ -51,55 +56,14 @@ log = logging.getLogger("quintet.receiving")
 Transactions = Callable[[], AbstractContextManager[Session]]
 # Ending a batch is tried again this often while the ledger does not answer.
 _RETRY_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where instances come from."""
-
-    source_type: SourceType
-    source_id: str = ""
-    calling_ae: str | None = None
-    called_ae: str | None = None
-    source_ip: str | None = None
-
-
-@dataclass(eq=False)
-class Batch:
-    """Instances that belong together; its row is the committer's business."""
-
-    origin: Origin
-    opened_at: datetime = field(default_factory=utc_now)
-    #: Of the row that the next instance goes to.
-    id: UUID = field(default_factory=uuid4)
-    #: Whether that row is committed.
-    written: bool = False
-
-    def renew(self) -> None:
-        """Let the next instance start a new row."""
-        self.id, self.written, self.opened_at = uuid4(), False, utc_now()
-
-
-@dataclass(frozen=True, eq=False)
-class Arrival:
-    """A whole file in the spool that waits for its row."""
-
-    batch: Batch
-    part: Part
-    identity: Identity
-    received_at: datetime = field(default_factory=utc_now)
-    #: Where a submitted file was read from.
-    original_path: str | None = None
-    #: Of the data set, where it is not what `part` counted while streaming.
-    content_sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What became durable."""
-
-    receipt_id: UUID
-    association_id: UUID
+# Built once: SQLAlchemy then knows them by their own cache key.
+_INSERT_RECEIPTS = insert(Receipt)
+_INSERT_ASSOCIATION = insert(Association)
+_TOUCH = (
+    update(Association)
+    .where(col(Association.id) == bindparam("batch_id"), col(Association.state) == AssociationState.OPEN)
+    .values(last_received_at=bindparam("last"))
+)
 
 
 @dataclass
@@ -260,8 +224,7 @@ class Committer:
                 for batch in batches:
                     last = max(each.received_at for each in arrivals if each.batch is batch)
                     self._touch(session, batch, last)
-                session.add_all(receipt_row(each) for each in arrivals)
-                session.flush()
+                session.connection().execute(_INSERT_RECEIPTS, [receipt_values(each) for each in arrivals])
                 flushed = True
         except Exception as error:
             if flushed:
@@ -273,15 +236,12 @@ class Committer:
 
     def _touch(self, session: Session, batch: Batch, last: datetime) -> None:
         """Make sure that the batch has an OPEN row; locks it until the end of the transaction."""
-        row = col(Association.id) == batch.id, col(Association.state) == AssociationState.OPEN
-        touched = session.connection().execute(update(Association).where(*row).values(last_received_at=last))
-        if touched.rowcount:
+        if session.connection().execute(_TOUCH, {"batch_id": batch.id, "last": last}).rowcount:
             return
         if batch.written:
             # A clean-up took us for dead and closed it: its run may be under way, so nothing is added any more.
             batch.renew()
-        session.add(association_row(batch, owner=self._owner, last=last))
-        session.flush()
+        session.connection().execute(_INSERT_ASSOCIATION, association_values(batch, owner=self._owner, last=last))
 
     def _settle(self, waiting: list[_Waiting], error: _UncertainCommitError) -> None:
         """Find out what a failed commit left behind."""
@@ -339,50 +299,6 @@ class Committer:
         except Exception:
             log.exception("the hook for READY batches failed; the sweep finds them")
         return []
-
-
-def association_row(batch: Batch, *, owner: str, last: datetime) -> Association:
-    """The OPEN row of a batch."""
-    origin = batch.origin
-    return Association(
-        id=batch.id,
-        source_type=origin.source_type,
-        source_id=origin.source_id[:200],
-        calling_ae=clean_text(origin.calling_ae, 16),
-        called_ae=clean_text(origin.called_ae, 16),
-        source_ip=clean_text(origin.source_ip, 45),
-        opened_at=batch.opened_at,
-        last_received_at=last,
-        opened_by=owner,
-    )
-
-
-def receipt_row(arrival: Arrival) -> Receipt:
-    """The row of an arrival, as it will be once published."""
-    identity = arrival.identity
-    return Receipt(
-        id=arrival.part.id,
-        association_id=arrival.batch.id,
-        path=arrival.part.final_name,
-        original_path=arrival.original_path,
-        received_at=arrival.received_at,
-        size=arrival.part.size,
-        content_sha256=arrival.content_sha256 or arrival.part.content_sha256,
-        sop_class_uid=identity.sop_class_uid,
-        sop_instance_uid=identity.sop_instance_uid,
-        transfer_syntax_uid=identity.transfer_syntax_uid,
-        study_instance_uid=identity.study_instance_uid,
-        series_instance_uid=identity.series_instance_uid,
-        modality=identity.modality,
-    )
-
-
-def end_association(session: Session, association_id: UUID, *, ended_by: str, now: datetime) -> bool:
-    """Make an OPEN association READY; False when it was not OPEN any more."""
-    row = col(Association.id) == association_id, col(Association.state) == AssociationState.OPEN
-    values = {"state": AssociationState.READY, "ended_by": ended_by, "closed_at": now}
-    ended = session.connection().execute(update(Association).where(*row).values(**values))
-    return bool(ended.rowcount)
 
 
 def ledger_error(error: Exception) -> ReceiveError:

@@ -23,10 +23,11 @@ from uuid import UUID
 from sqlmodel import Session, col, select
 
 from tasks.dicom.core.adoption import stored_sha256
+from tasks.dicom.core.arrivals import end_association
 from tasks.dicom.core.backpressure import UNFINISHED
 from tasks.dicom.core.identity import read_file_identity
 from tasks.dicom.core.presence import is_alive, remove_dead
-from tasks.dicom.core.receiving import Transactions, end_association
+from tasks.dicom.core.receiving import Transactions
 from tasks.dicom.core.spool import FOLDER, PART, WHOLE
 from tasks.dicom.core.tables import Association, AssociationState, Receipt, SourceType
 
