@@ -4,17 +4,19 @@ Needs the rules under `QUINTET_HOME/dicom/rules` and the dicom ledger.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlmodel import col, select
+from sqlmodel import col, func, select
 
 from blocks.crosswalk import crosswalk_lookup
 from blocks.engine import session
 from blocks.settings import settings
 from tasks.dicom.core.header import UnreadableInstanceError
+from tasks.dicom.core.morph import MorphError
 from tasks.dicom.core.processing import Prepared, prepare, record, source_of
 from tasks.dicom.core.quarantine import quarantine_receipt
 from tasks.dicom.core.rules import ModificationError, Rules, load_rules
@@ -86,12 +88,21 @@ def _evaluate(paths: Sequence[str], home: Path, rules: Rules) -> EvaluationCount
     refused: dict[UUID, str] = {}
     failures: list[OSError] = []
     now, lookup = utc_now(), crosswalk_lookup(rules)
+    first = _first_received([receipt.content_sha256 for receipt, _ in rows])
     for receipt, association in rows:
         try:
-            prepared[receipt.id] = prepare(receipt, home, rules, source_of(association), now=now, crosswalk=lookup)
+            prepared[receipt.id] = prepare(
+                receipt,
+                home,
+                rules,
+                source_of(association),
+                now=now,
+                first_received_at=first[receipt.content_sha256],
+                crosswalk=lookup,
+            )
         except UnreadableInstanceError as error:
             refused[receipt.id] = error.reason
-        except ModificationError as error:
+        except (ModificationError, MorphError) as error:
             refused[receipt.id] = str(error)
         except OSError as error:
             # Not the file's fault: it stays RECEIVED, and the run is tried again.
@@ -112,3 +123,13 @@ def _evaluate(paths: Sequence[str], home: Path, rules: Rules) -> EvaluationCount
     counts.deliveries = sum(len(item.destinations) for item in prepared.values())
     counts.quarantined = len(refused)
     return counts
+
+
+def _first_received(contents: Sequence[str]) -> dict[str, datetime]:
+    with session(DOMAIN, read_only=True) as opened:
+        rows = opened.exec(
+            select(Receipt.content_sha256, func.min(Receipt.received_at))
+            .where(col(Receipt.content_sha256).in_(contents))
+            .group_by(Receipt.content_sha256)
+        ).all()
+    return dict(rows)

@@ -63,6 +63,8 @@ def write_morphed(header: Header, dataset: Dataset, target: Path) -> Written:
         meta = _file_meta(header, dataset)
         start = bytes(PREAMBLE) + PREFIX + _encoded_meta(meta)
         study = str(dataset.get("StudyInstanceUID") or "")
+    if header.truncated and any(data and tag > header.elements[-1].tag for tag, data in changed.items()):
+        raise MorphError("the source ends inside its last element, so nothing can be added after it")
     digest = hashlib.sha256()
     size = len(start)
     temporary = target.with_name(f".{uuid4().hex}.part")

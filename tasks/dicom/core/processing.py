@@ -13,7 +13,7 @@ from sqlmodel import Session, select
 
 from tasks.dicom.core.header import Header, content_sha256, read_header
 from tasks.dicom.core.morph import write_morphed
-from tasks.dicom.core.rules import CrosswalkLookup, Rules, Source, evaluate
+from tasks.dicom.core.rules import CrosswalkLookup, Evaluation, Rules, Source, evaluate
 from tasks.dicom.core.tables import Association, Delivery, DeliveryState, Output, Receipt, ReceiptState
 from tasks.foundation.core.upsert import insert_if_absent
 
@@ -65,18 +65,19 @@ def prepare(
         rules: the rules as loaded.
         source: where the file came from.
         now: UTC; rules with a schedule ask for it.
+        first_received_at: when this content first came. It dates changes in the audit, so that an instance sent again
+            is morphed into the same bytes and not delivered twice.
         crosswalk: looks replacement values up.
 
     Raises:
         UnreadableInstanceError: the file is no DICOM instance.
         ModificationError: a rule's change failed; nothing may leave.
+        MorphError: the changed instance cannot be written; nothing may leave.
         OSError: the file cannot be read, or the copy not written.
     """
     header = read_header(home / receipt.path)
-    evaluation = evaluate(header.dataset, rules, source, now=now, crosswalk=crosswalk)
-    # A destination that is switched off is skipped, as if the rule had not named it.
-    destinations = [name for name in evaluation.destinations if rules.destinations[name].enabled]
-    output = _output(receipt, home, header, modified=evaluation.modified) if destinations else None
+    evaluation = evaluate(header.dataset, rules, source, now=now, crosswalk=crosswalk, modified_at=first_received_at)
+    output = _output(receipt, home, header, evaluation) if evaluation.destinations else None
     return Prepared(
         study_instance_uid=header.study_instance_uid,
         series_instance_uid=header.series_instance_uid,
@@ -86,13 +87,13 @@ def prepare(
         modality=header.modality,
         matched_rules=evaluation.applied_rules,
         modified=evaluation.modified,
-        destinations=destinations,
+        destinations=evaluation.destinations,
         output=output,
     )
 
 
-def _output(receipt: Receipt, home: Path, header: Header, *, modified: bool) -> Output:
-    if not modified and not header.adopted:
+def _output(receipt: Receipt, home: Path, header: Header, evaluation: Evaluation) -> Output:
+    if not evaluation.modified and not header.adopted:
         return Output(
             path=receipt.path,
             content_sha256=content_sha256(home / receipt.path),
@@ -105,7 +106,7 @@ def _output(receipt: Receipt, home: Path, header: Header, *, modified: bool) -> 
     # The receipt's own name: a run that repeats the work after a kill replaces the copy instead of leaving another.
     path = f"{STAGING}/{receipt.id}.dcm"
     (home / STAGING).mkdir(mode=0o700, exist_ok=True)
-    written = write_morphed(header, home / path)
+    written = write_morphed(header, evaluation.dataset, home / path)
     return Output(
         path=path,
         staged=True,

@@ -6,7 +6,7 @@ How to write them stands in `docs/dicom-rules.md`.
 
 from tasks.dicom.core.rules.changing import Change, CrosswalkLookup
 from tasks.dicom.core.rules.criteria import Source
-from tasks.dicom.core.rules.errors import CrosswalkError, ModificationError, RulesError
+from tasks.dicom.core.rules.errors import CrosswalkError, CrosswalkUnavailableError, ModificationError, RulesError
 from tasks.dicom.core.rules.evaluation import Evaluation, evaluate
 from tasks.dicom.core.rules.explanation import Explanation, explain
 from tasks.dicom.core.rules.loading import load_rules
@@ -16,6 +16,7 @@ __all__ = [
     "Change",
     "CrosswalkError",
     "CrosswalkLookup",
+    "CrosswalkUnavailableError",
     "Evaluation",
     "Explanation",
     "ModificationError",

@@ -48,7 +48,8 @@ class CrosswalkLookup(Protocol):
         """The row for these keys, column -> value; None where there is none.
 
         Raises:
-            CrosswalkError: the table cannot be asked, or has several rows for the keys.
+            CrosswalkError: the table has several rows for the keys, or is not as the rules need it.
+            CrosswalkUnavailableError: the table cannot be asked now.
         """
 
 

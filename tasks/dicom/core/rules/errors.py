@@ -4,8 +4,11 @@ Errors::
 
     RulesError              the rules folder does not say what it should; one line per problem
     ModificationError       a rule cannot change an instance as it says: nothing of it may be delivered
-    CrosswalkError          a crosswalk cannot be asked (raised by the lookup; becomes a ModificationError)
+    CrosswalkError          a crosswalk's answer is of no use (raised by the lookup; becomes a ModificationError)
+    CrosswalkUnavailableError   a crosswalk cannot be asked now: goes through `evaluate` as it is, to be tried again
 """
+
+import errno
 
 
 class RulesError(Exception):
@@ -17,7 +20,14 @@ class RulesError(Exception):
 
 
 class CrosswalkError(Exception):
-    """A crosswalk cannot be asked, or its answer is ambiguous. The text holds no values."""
+    """A crosswalk's answer is of no use, for instance ambiguous. The text holds no values."""
+
+
+class CrosswalkUnavailableError(ConnectionError):
+    """A crosswalk cannot be asked now. The instance is as it was; evaluate it again later."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(errno.ECONNREFUSED, text)
 
 
 class ModificationError(Exception):

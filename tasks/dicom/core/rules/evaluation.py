@@ -11,7 +11,7 @@ from tasks.dicom.core.header import HeaderDataset, is_uid, pydicom_quiet
 from tasks.dicom.core.rules.audit import record, snapshot
 from tasks.dicom.core.rules.changing import CannotChangeError, Change, CrosswalkLookup, apply, working_copy
 from tasks.dicom.core.rules.criteria import AnyCriterion, Outcome, Source
-from tasks.dicom.core.rules.errors import CrosswalkError, ModificationError
+from tasks.dicom.core.rules.errors import CrosswalkError, CrosswalkUnavailableError, ModificationError
 from tasks.dicom.core.rules.model import ExecutionMode, Rule, Rules, RuleSet
 from tasks.dicom.core.rules.modifications import CopyTag, CrosswalkTag, Modification, MoveTag
 from tasks.dicom.core.rules.paths import TagPath
@@ -84,7 +84,13 @@ class Evaluation:
 
 
 def evaluate(
-    dataset: Dataset, rules: Rules, source: Source, *, now: datetime, crosswalk: CrosswalkLookup | None = None
+    dataset: Dataset,
+    rules: Rules,
+    source: Source,
+    *,
+    now: datetime,
+    crosswalk: CrosswalkLookup | None = None,
+    modified_at: datetime | None = None,
 ) -> Evaluation:
     """Run an instance through the rules.
 
@@ -92,16 +98,19 @@ def evaluate(
         dataset: the header's data set; it is not changed.
         rules: what `load_rules` gave.
         source: where the instance came from.
-        now: an aware moment, for schedules and the audit.
+        now: an aware moment, for schedules.
         crosswalk: looks values up for crosswalk modifications.
+        modified_at: an aware moment for the audit; `now` where absent. Give the same one for the same content, and what
+            is sent is the same to the last byte.
 
     Returns:
         The changed copy, the rules that applied and the destinations, each once and without the disabled ones.
 
     Raises:
         ModificationError: a modification failed; nothing of the instance may be delivered.
+        CrosswalkUnavailableError: a crosswalk cannot be asked now; nothing may be delivered yet, try again later.
     """
-    evaluation = run_rules(dataset, rules, source, now=now, crosswalk=crosswalk)
+    evaluation = run_rules(dataset, rules, source, now=now, crosswalk=crosswalk, modified_at=modified_at)
     for run in evaluation.runs:
         if run.error is not None:
             raise run.error
@@ -109,16 +118,23 @@ def evaluate(
 
 
 def run_rules(
-    dataset: Dataset, rules: Rules, source: Source, *, now: datetime, crosswalk: CrosswalkLookup | None
+    dataset: Dataset,
+    rules: Rules,
+    source: Source,
+    *,
+    now: datetime,
+    crosswalk: CrosswalkLookup | None,
+    modified_at: datetime | None = None,
 ) -> Evaluation:
     """As `evaluate`, but ends at a failed modification with its run as the last one. For explanations."""
-    if now.tzinfo is None:
+    if now.tzinfo is None or (modified_at is not None and modified_at.tzinfo is None):
         raise ValueError("`now` needs a time zone")
     with pydicom_quiet():
         evaluation = Evaluation(working_copy(dataset), version=rules.version)
         for ruleset in rules.ordered:
             for rule in ruleset.ordered:
-                run = _run_rule(ruleset, rule, evaluation.dataset, source, now, crosswalk)
+                moments = _Moments(now, modified_at or now)
+                run = _run_rule(ruleset, rule, evaluation.dataset, source, moments, crosswalk)
                 evaluation.runs.append(run)
                 if run.fate is Fate.FAILED:
                     evaluation.destinations = []
@@ -128,6 +144,12 @@ def run_rules(
                 if run.acted and ruleset.execution_mode is ExecutionMode.FIRST_MATCH:
                     return evaluation
     return evaluation
+
+
+@dataclass(frozen=True)
+class _Moments:
+    now: datetime
+    modified_at: datetime
 
 
 def _add_destinations(evaluation: Evaluation, rule: Rule, rules: Rules) -> None:
@@ -141,12 +163,12 @@ def _run_rule(
     rule: Rule,
     dataset: HeaderDataset,
     source: Source,
-    now: datetime,
+    moments: _Moments,
     crosswalk: CrosswalkLookup | None,
 ) -> RuleRun:
     if not rule.applies_to(source):
         return RuleRun(ruleset, rule, Fate.OTHER_SOURCE)
-    if rule.schedule is not None and not rule.schedule.is_on(now):
+    if rule.schedule is not None and not rule.schedule.is_on(moments.now):
         return RuleRun(ruleset, rule, Fate.OFF_SCHEDULE)
     outcomes = [(criterion, criterion.test(dataset, source)) for criterion in _criteria(rule)]
     if not all(outcome.held for _, outcome in outcomes):
@@ -154,7 +176,7 @@ def _run_rule(
     run = RuleRun(ruleset, rule, Fate.MATCHED, outcomes)
     try:
         for modification in rule.tag_modifications:
-            run.changes += _modify(run, modification, dataset, source, now, crosswalk)
+            run.changes += _modify(run, modification, dataset, source, moments.modified_at, crosswalk)
     except ModificationError as error:
         run.fate, run.error = Fate.FAILED, error
     return run
@@ -195,6 +217,8 @@ def _failing_closed(rule: str, elements: str, work: Callable[[], list[Change]]) 
     """Every failure as a `ModificationError` without values. `from None`: the causes quote them."""
     try:
         return work()
+    except CrosswalkUnavailableError:
+        raise
     except CannotChangeError as error:
         raise ModificationError(rule, error.element, error.reason) from None
     except (ValueTypeError, PatternTimeoutError, CrosswalkError) as error:
