@@ -45,7 +45,7 @@ def expected(error: BaseException) -> tuple[str, int] | None:
     """
     if isinstance(error, ExpectedError):
         return str(error), error.exit_code
-    if isinstance(error, PermissionError | FileNotFoundError | FileExistsError) and error.filename is not None:
+    if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}", 1
     for module, name, code in (
         ("blocks.engine", "LedgerError", 1),

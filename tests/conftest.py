@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 # Before anything imports Prefect: an accidental engine call must fail at once instead of starting a server.
@@ -18,6 +19,9 @@ from sqlmodel import SQLModel
 
 from blocks.engine import dispose_engines, engine
 from blocks.settings import settings
+
+if TYPE_CHECKING:
+    from tests.servers import PrefectServer
 
 
 @pytest.fixture
@@ -79,3 +83,33 @@ def _with_tables(
         base.metadata.create_all(engine(domain))
         yield "sqlite"
         engine(domain).dispose()
+
+
+@pytest.fixture(scope="session")
+def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with Prefect's schema; made once, also where several test processes run."""
+    from tests.servers import migrated_template
+
+    base = tmp_path_factory.getbasetemp()
+    return migrated_template((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prefect-template")
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_template: Path) -> "Iterator[PrefectServer]":
+    """A real Prefect server, one for each test process. Tests that share it use names of their own."""
+    from tests.servers import PrefectServer
+
+    server = PrefectServer(tmp_path_factory.mktemp("prefect-server"), prefect_template)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def prefect_api(prefect_server: "PrefectServer", monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The shared server, set as the one in use for this test and for the processes it starts; gives its address."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server.url)
+    with temporary_settings({PREFECT_API_URL: prefect_server.url}):
+        yield prefect_server.url

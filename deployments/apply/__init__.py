@@ -20,7 +20,7 @@ from deployments.errors import ConfigurationError
 
 Report = Callable[[Change], None]
 
-__all__ = ["Change", "apply_all", "apply_to_server", "plan_all", "validated_catalogue"]
+__all__ = ["Change", "apply_all", "apply_to_server", "differences", "plan_all", "validated_catalogue"]
 
 
 def validated_catalogue() -> Catalogue:
@@ -109,12 +109,18 @@ async def plan_all() -> list[Change]:
     """
     from deployments.migrations import pending
 
-    catalogue = validated_catalogue()
+    validated_catalogue()
     changes = pending()
     async with connect() as client:
-        applied = await read_applied(client)
-        for kind in kinds(catalogue, read_automations()):
-            changes += [change for _, change in await _plan(client, kind, applied.get(kind.name, []))]
+        return changes + await differences(client)
+
+
+async def differences(client: PrefectClient) -> list[Change]:
+    """What stands between the files and the server."""
+    applied = await read_applied(client)
+    changes: list[Change] = []
+    for kind in kinds(validated_catalogue(), read_automations()):
+        changes += [change for _, change in await _plan(client, kind, applied.get(kind.name, []))]
     return changes
 
 

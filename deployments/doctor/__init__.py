@@ -1,0 +1,38 @@
+"""`quintet doctor`: one finding per thing that can be wrong, with what to do about it."""
+
+import asyncio
+from collections.abc import Callable
+
+from deployments.doctor.finding import Finding
+from deployments.doctor.machine import disk, home, packages
+from deployments.doctor.project import catalogue, databases, rules
+from deployments.doctor.services import dicom_listener, server
+from deployments.errors import expected
+
+__all__ = ["Finding", "examine"]
+
+#: In the order in which they are told: what others stand on comes first.
+CHECKS: list[Callable[[], list[Finding]]] = [
+    packages,
+    home,
+    disk,
+    databases,
+    rules,
+    catalogue,
+    lambda: asyncio.run(server()),
+    dicom_listener,
+]
+
+
+def examine() -> list[Finding]:
+    """Ask everything; what a check cannot ask because of an expected error is a finding itself."""
+    findings = []
+    for check in CHECKS:
+        try:
+            findings += check()
+        except Exception as error:
+            told = expected(error)
+            if told is None:
+                raise
+            findings.append(Finding(getattr(check, "__name__", "server").replace("<lambda>", "server"), False, told[0]))
+    return findings
