@@ -148,13 +148,11 @@ def move_durably(source: Path, target: Path) -> None:
         NameTakenError: another file lies at the target.
     """
     make_folder(target.parent)
+    begun = target.exists()
     if not source.exists():
-        if not target.exists():
+        if not begun:
             raise FileLostError(f"{source.name} is neither in {source.parent.name} nor at its new place")
-        # An earlier run got this far.
-        fsync_folder(target.parent)
-        return
-    if target.exists():
+    elif begun:
         # Across file systems there is a moment with both; anything else there is not ours to replace.
         if not filecmp.cmp(source, target, shallow=False):
             raise NameTakenError(f"another file lies at {target.name}")
@@ -165,6 +163,12 @@ def move_durably(source: Path, target: Path) -> None:
             if error.errno != errno.EXDEV:
                 raise
             copy_durably(source, target)
+            begun = True
+    if begun:
+        for part in target.parent.glob(f".{target.name}.*{PART}"):
+            # Of a run that died while it copied. One that is copying now finds that it is not needed.
+            part.unlink(missing_ok=True)
     fsync_folder(target.parent)
     source.unlink(missing_ok=True)
-    fsync_folder(source.parent)
+    if source.parent.is_dir():
+        fsync_folder(source.parent)

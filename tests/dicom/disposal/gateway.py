@@ -116,6 +116,10 @@ class Gateway:
         with session("dicom", read_only=True) as opened:
             return opened.exec(select(DustbinEntry).where(DustbinEntry.receipt_id == receipt_id)).one()
 
+    def has_entry(self, receipt_id: UUID) -> bool:
+        with session("dicom", read_only=True) as opened:
+            return bool(opened.exec(select(DustbinEntry).where(DustbinEntry.receipt_id == receipt_id)).all())
+
     def entries(self) -> int:
         with session("dicom", read_only=True) as opened:
             return len(opened.exec(select(DustbinEntry)).all())

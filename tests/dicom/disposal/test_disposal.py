@@ -16,7 +16,7 @@ from tasks.dicom.core.durable_files import OutsideHomeError, confined, uid_compo
 from tasks.dicom.core.dustbin import dustbin_path
 from tasks.dicom.core.tables import Delivery, DeliveryState, Output, Receipt, ReceiptState
 from tasks.dicom.disposal import DisposalError, dispose_file, dispose_files
-from tests.dicom.disposal.conftest import Clock, Setting
+from tests.dicom.disposal.conftest import Setting
 from tests.dicom.disposal.gateway import DEAD, NOW, STUDY, VERIFIED, Gateway, sha256
 
 
@@ -137,13 +137,13 @@ def test_another_receipt_with_the_same_content_stands_in_for_what_is_still_to_be
         "1.2\n",
     ],
 )
-def test_hostile_uids_stay_in_the_dustbin(gateway: Gateway, uid: str) -> None:
+def test_hostile_uids_stay_in_the_dustbin(tmp_path: Path, uid: str) -> None:
     receipt = Receipt(association_id=uuid4(), path="x", size=1, content_sha256="0" * 64)
     receipt.study_instance_uid = receipt.sop_instance_uid = uid
     path = dustbin_path(receipt, NOW)
     assert len(path.split("/")) == 5
     assert path.split("/")[2].startswith("invalid-")
-    assert confined(gateway.home, path).is_relative_to(gateway.home / "dustbin")
+    assert confined(tmp_path, path).is_relative_to(tmp_path / "dustbin")
 
 
 def test_a_file_with_hostile_uids_is_disposed_of(gateway: Gateway) -> None:
@@ -155,16 +155,16 @@ def test_a_file_with_hostile_uids_is_disposed_of(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "spool", "spool/../../x", "elsewhere/x", "", "dicom.db"])
-def test_paths_that_lead_out_are_refused(gateway: Gateway, path: str) -> None:
+def test_paths_that_lead_out_are_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(OutsideHomeError):
-        confined(gateway.home, path)
+        confined(tmp_path, path)
 
 
-def test_a_link_that_leads_out_is_refused(gateway: Gateway, tmp_path: Path) -> None:
-    (gateway.home / "dustbin").mkdir()
-    (gateway.home / "dustbin" / "20260304").symlink_to(tmp_path)
+def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dustbin").mkdir()
+    (tmp_path / "dustbin" / "20260304").symlink_to(tmp_path)
     with pytest.raises(OutsideHomeError):
-        confined(gateway.home, "dustbin/20260304/1/2/3.dcm")
+        confined(tmp_path, "dustbin/20260304/1/2/3.dcm")
 
 
 def test_a_dustbin_on_another_disk_by_a_link_is_allowed(gateway: Gateway, tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def other_disk(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
     yield "simulated"
 
 
-def test_a_move_to_another_disk_is_a_verified_copy(gateway: Gateway, other_disk: str, clock: Clock) -> None:
+def test_a_move_to_another_disk_is_a_verified_copy(gateway: Gateway, other_disk: str) -> None:
     keys = [gateway.receive(b"x" * 5000, deliveries=VERIFIED, sop="1.2.3") for _ in range(2)]
     dispose_files.fn(keys)
     assert [gateway.bytes_of(key) for key in keys] == [b"x" * 5000] * 2
@@ -296,9 +296,15 @@ def test_a_move_to_another_disk_is_a_verified_copy(gateway: Gateway, other_disk:
     assert not [path for path in gateway.files() if path.endswith(".part")]
 
 
-def test_a_full_other_disk_loses_nothing_and_leaves_nothing(gateway: Gateway, other_disk: str) -> None:
-    if other_disk != "tmpfs":
-        pytest.skip("needs a small file system")
+def test_a_full_other_disk_loses_nothing_and_leaves_nothing(
+    gateway: Gateway, other_disk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if other_disk == "simulated":
+
+        def full(source: Path, target: Path) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "link", full)
     key = gateway.receive(b"x" * 3_000_000, deliveries=VERIFIED)
     with pytest.raises(DisposalError, match="No space left"):
         dispose_file.fn(key)
