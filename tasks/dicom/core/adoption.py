@@ -2,15 +2,12 @@
 
 import hashlib
 import os
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
-from tasks.dicom.core.arrivals import Arrival, Batch, Origin, Stored
+from tasks.dicom.core.arrivals import Arrival, Batch, Stored
 from tasks.dicom.core.header import UnreadableInstanceError, content_sha256
 from tasks.dicom.core.identity import read_file_identity
-from tasks.dicom.core.presence import Presence
-from tasks.dicom.core.receiving import Committer, Transactions
+from tasks.dicom.core.receiving import Committer
 from tasks.dicom.core.spool import Spool, spool_error
 
 _CHUNK = 1024 * 1024
@@ -67,41 +64,3 @@ def stored_sha256(path: Path) -> str:
     except UnreadableInstanceError:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class Submission:
-    """Files from disk as one batch: everything `adopt_file` needs, for as long as the `with` block runs."""
-
-    def __init__(self, home: Path, begin: Transactions, origin: Origin) -> None:
-        """Open spool and committer.
-
-        Args:
-            home: the dicom home.
-            begin: opens a transaction of the ledger.
-            origin: where the files come from.
-
-        Raises:
-            OSError: the home cannot be written.
-        """
-        self._resources = ExitStack()
-        with self._resources:
-            self._spool = Spool(home)
-            self._resources.callback(self._spool.close)
-            presence = self._resources.enter_context(Presence(home, "submit"))
-            self._committer = Committer(self._spool, begin, owner=presence.name)
-            self._resources.callback(self._committer.close)
-            self._resources = self._resources.pop_all()
-        self._batch = Batch(origin)
-
-    def __enter__(self) -> Self:
-        """Make the batch READY on leaving, whatever happened: what was taken in is processed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Make the batch READY."""
-        self._committer.end(self._batch, "submitted")
-        self._resources.close()
-
-    def add(self, source: Path) -> Stored:
-        """Take a file in; raises what `adopt_file` raises, and goes on with the next one after that."""
-        return adopt_file(self._committer, self._spool, self._batch, source)
