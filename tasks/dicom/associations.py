@@ -12,15 +12,15 @@ from uuid import UUID
 from pydantic import BaseModel
 from sqlmodel import col, func, select
 
-from blocks.crosswalk import crosswalk_lookup
 from blocks.engine import session
 from blocks.settings import settings
 from tasks.dicom.core.header import UnreadableInstanceError
 from tasks.dicom.core.morph import MorphError
 from tasks.dicom.core.processing import Prepared, prepare, record, source_of
 from tasks.dicom.core.quarantine import quarantine_receipt
-from tasks.dicom.core.rules import ModificationError, Rules, load_rules
+from tasks.dicom.core.rules import CrosswalkUnavailableError, ModificationError, Rules, load_rules
 from tasks.dicom.core.tables import DOMAIN, Association, Receipt, ReceiptState, SourceType
+from tasks.dicom.crosswalks import open_crosswalks
 from tasks.dicom.submission import Submission, submit_files
 from tasks.foundation.core.columns import utc_now
 from tasks.foundation.lifecycle import logger
@@ -61,6 +61,7 @@ def process_dicom_association(
         RulesError: the rules are not valid; nothing was evaluated.
         SubmissionError: a file elsewhere on disk could not be taken; the other files of the batch are done.
         OSError: a file could not be read or its copy not written; the other files of the batch are done.
+        CrosswalkUnavailableError: a crosswalk does not answer now; files that need it stay, the others are done.
     """
     home = settings().domain_home(DOMAIN)
     rules = load_rules(home / "rules")
@@ -86,28 +87,28 @@ def _evaluate(paths: Sequence[str], home: Path, rules: Rules) -> EvaluationCount
     counts = EvaluationCounts(files=len(rows))
     prepared: dict[UUID, Prepared] = {}
     refused: dict[UUID, str] = {}
-    failures: list[OSError] = []
-    now, lookup = utc_now(), crosswalk_lookup(rules)
-    first = _first_received([receipt.content_sha256 for receipt, _ in rows])
-    for receipt, association in rows:
-        try:
-            prepared[receipt.id] = prepare(
-                receipt,
-                home,
-                rules,
-                source_of(association),
-                now=now,
-                first_received_at=first[receipt.content_sha256],
-                crosswalk=lookup,
-            )
-        except UnreadableInstanceError as error:
-            refused[receipt.id] = error.reason
-        except (ModificationError, MorphError) as error:
-            refused[receipt.id] = str(error)
-        except OSError as error:
-            # Not the file's fault: it stays RECEIVED, and the run is tried again.
-            logger(receipt=str(receipt.id)).error("cannot process the file now", error=error.strerror)
-            failures.append(error)
+    failures: list[OSError | CrosswalkUnavailableError] = []
+    now, first = utc_now(), _first_received([receipt.content_sha256 for receipt, _ in rows])
+    with open_crosswalks(rules) as crosswalk:
+        for receipt, association in rows:
+            try:
+                prepared[receipt.id] = prepare(
+                    receipt,
+                    home,
+                    rules,
+                    source_of(association),
+                    now=now,
+                    first_received_at=first[receipt.content_sha256],
+                    crosswalk=crosswalk,
+                )
+            except UnreadableInstanceError as error:
+                refused[receipt.id] = error.reason
+            except (ModificationError, MorphError) as error:
+                refused[receipt.id] = str(error)
+            except (OSError, CrosswalkUnavailableError) as error:
+                # Not the file's fault: it stays RECEIVED, and the run is tried again.
+                logger(receipt=str(receipt.id)).error("cannot process the file now", error=type(error).__name__)
+                failures.append(error)
     with session(DOMAIN) as opened:
         needless = [record(opened, key, item, home, version=rules.version, now=now) for key, item in prepared.items()]
     for path in filter(None, needless):

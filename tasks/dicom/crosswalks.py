@@ -1,7 +1,8 @@
 """Opens the crosswalks that rules name, from their Prefect block documents, for the rules engine to ask."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import cast
 
 from blocks.crosswalk import CrosswalkClient, CrosswalkTable, CrosswalkTableError, CrosswalkUnreachableError
 from tasks.dicom.core.rules import CrosswalkError, CrosswalkLookup, CrosswalkUnavailableError, Rules
@@ -30,8 +31,8 @@ class Crosswalks:
             raise CrosswalkError(f"crosswalk {crosswalk}: {error}") from error
 
 
-@asynccontextmanager
-async def open_crosswalks(rules: Rules) -> AsyncIterator[CrosswalkLookup | None]:
+@contextmanager
+def open_crosswalks(rules: Rules) -> Iterator[CrosswalkLookup | None]:
     """The crosswalks of the rules while a batch is evaluated; None where the rules have none.
 
     Raises:
@@ -44,6 +45,7 @@ async def open_crosswalks(rules: Rules) -> AsyncIterator[CrosswalkLookup | None]
     with ExitStack() as stack:
         clients = {}
         for name, crosswalk in rules.crosswalks.items():
-            block = await CrosswalkTable.aload(crosswalk.block.partition("/")[2])
+            # Outside an event loop, as in a task of ours, this is the block and no coroutine.
+            block = cast(CrosswalkTable, CrosswalkTable.load(crosswalk.block.partition("/")[2]))
             clients[name] = stack.enter_context(block.get_client())
         yield Crosswalks(clients)

@@ -55,6 +55,7 @@ def prepare(
     source: Source,
     *,
     now: datetime,
+    first_received_at: datetime,
     crosswalk: CrosswalkLookup | None = None,
 ) -> Prepared:
     """Apply the rules to one received file, and write the copy to send where it differs from what was received.
