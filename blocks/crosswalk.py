@@ -12,8 +12,6 @@ Errors::
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Annotated, Any
 
 from prefect.blocks.core import Block
@@ -21,6 +19,7 @@ from pydantic import Field, HttpUrl, SecretStr, StringConstraints
 from sqlalchemy import Column, MetaData, Table, and_, create_engine, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchTableError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 # A crosswalk is asked while instances wait; a database that takes longer is as good as away.
 TIMEOUT_SECONDS = 10
@@ -46,25 +45,16 @@ class CrosswalkAmbiguousError(CrosswalkTableError):
     """The table has several rows for the same keys."""
 
 
-class CrosswalkClient(AbstractContextManager["CrosswalkClient"]):
-    """Asks one table. Rows are remembered for the life of the client, so keep it for a batch, not for a day."""
+class CrosswalkClient:
+    """Asks one table. Rows are remembered, so keep it for a batch, not for a day; it holds no connection."""
 
     def __init__(self, url: URL, schema: str | None, table: str, keys: Sequence[str], values: Sequence[str]) -> None:
-        self._engine = create_engine(url, pool_pre_ping=True, pool_size=1, connect_args=_connect_args(url))
+        self._engine = create_engine(url, poolclass=NullPool, connect_args=_connect_args(url))
         self._where = (schema, table)
         self._key_names = tuple(keys)
         self._value_names = tuple(values)
         self._columns: tuple[list[Column[Any]], list[Column[Any]]] | None = None
         self._rows: dict[tuple[str, ...], dict[str, str | None] | None] = {}
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._engine.dispose()
 
     def lookup(self, keys: Sequence[str]) -> Mapping[str, str | None] | None:
         """The row for these keys.
@@ -167,13 +157,13 @@ class CrosswalkTable(Block):
         from blocks.crosswalk import CrosswalkTable
 
         crosswalk = CrosswalkTable.load("BLOCK_NAME")
-        with crosswalk.get_client() as client:
-            row = client.lookup(["4711"])
+        row = crosswalk.get_client().lookup(["4711"])
         ```
     """
 
     _block_type_name = "Crosswalk Table"
     _block_type_slug = "crosswalk-table"
+    _description = "A table in an SQL database that holds other values for what an instance says."
     _documentation_url = HttpUrl("https://github.com/quintet/quintet/tree/main/docs/dicom-rules.md")
 
     url: SecretStr = Field(description="SQLAlchemy URL of the database, with its password.")
@@ -185,7 +175,7 @@ class CrosswalkTable(Block):
     value_columns: list[Identifier] = Field(min_length=1, description="Columns that rules may take values from.")
 
     def get_client(self) -> CrosswalkClient:
-        """A client, to be used as a context manager.
+        """A client for this table.
 
         Raises:
             CrosswalkMismatchError: the URL is none, or its driver is not installed.

@@ -1,7 +1,6 @@
-"""Opens the crosswalks that rules name, from their Prefect block documents, for the rules engine to ask."""
+"""The crosswalks that rules name, from their Prefect block documents, for the rules engine to ask."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from typing import cast
 
 from blocks.crosswalk import CrosswalkClient, CrosswalkTable, CrosswalkTableError, CrosswalkUnreachableError
@@ -9,43 +8,44 @@ from tasks.dicom.core.rules import CrosswalkError, CrosswalkLookup, CrosswalkUna
 
 
 class Crosswalks:
-    """Open crosswalks by name; the rules engine's `CrosswalkLookup`."""
+    """Crosswalks by name, opened when first asked; the rules engine's `CrosswalkLookup`.
 
-    def __init__(self, clients: Mapping[str, CrosswalkClient]) -> None:
-        self._clients = clients
+    Answers are remembered, so keep it for a batch of instances and not for longer.
+    """
+
+    def __init__(self, blocks: Mapping[str, str]) -> None:
+        #: Crosswalk -> name of its block document.
+        self._blocks = blocks
+        self._clients: dict[str, CrosswalkClient] = {}
 
     def __call__(self, crosswalk: str, keys: tuple[str, ...]) -> Mapping[str, str | None] | None:
         """The row for these keys; None where there is none.
 
         Raises:
-            CrosswalkError: the table is not as the rules need it, or has several rows.
+            CrosswalkError: there is no such block, its table is not as the rules need it, or it has several rows.
             CrosswalkUnavailableError: its database does not answer now.
         """
         try:
+            if crosswalk not in self._clients:
+                self._clients[crosswalk] = _client(self._blocks[crosswalk])
             return self._clients[crosswalk].lookup(keys)
-        except KeyError:
-            raise CrosswalkError(f"crosswalk {crosswalk}: not opened") from None
         except CrosswalkUnreachableError as error:
             raise CrosswalkUnavailableError(f"crosswalk {crosswalk}: {error}") from error
         except CrosswalkTableError as error:
             raise CrosswalkError(f"crosswalk {crosswalk}: {error}") from error
 
 
-@contextmanager
-def open_crosswalks(rules: Rules) -> Iterator[CrosswalkLookup | None]:
-    """The crosswalks of the rules while a batch is evaluated; None where the rules have none.
+def _client(name: str) -> CrosswalkClient:
+    try:
+        # Prefect's signature also allows for a call inside an event loop; tasks that evaluate run outside of one.
+        block = cast(CrosswalkTable, CrosswalkTable.load(name))
+    except ValueError:
+        raise CrosswalkError(f"no block document crosswalk-table/{name}") from None
+    return block.get_client()
 
-    Raises:
-        ValueError: a block document does not exist.
-        CrosswalkMismatchError: a block's URL cannot be used.
-    """
+
+def crosswalk_lookup(rules: Rules) -> CrosswalkLookup | None:
+    """The crosswalks of the rules, for one batch of instances; None where the rules have none."""
     if not rules.crosswalks:
-        yield None
-        return
-    with ExitStack() as stack:
-        clients = {}
-        for name, crosswalk in rules.crosswalks.items():
-            # Outside an event loop, as in a task of ours, this is the block and no coroutine.
-            block = cast(CrosswalkTable, CrosswalkTable.load(crosswalk.block.partition("/")[2]))
-            clients[name] = stack.enter_context(block.get_client())
-        yield Crosswalks(clients)
+        return None
+    return Crosswalks({name: one.block.partition("/")[2] for name, one in rules.crosswalks.items()})
