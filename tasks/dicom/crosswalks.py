@@ -1,6 +1,7 @@
 """The crosswalks that rules name, from their Prefect block documents, for the rules engine to ask."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 from blocks.crosswalk import CrosswalkClient, CrosswalkTable, CrosswalkTableError, CrosswalkUnreachableError
@@ -44,8 +45,10 @@ def _client(name: str) -> CrosswalkClient:
     return block.get_client()
 
 
-def crosswalk_lookup(rules: Rules) -> CrosswalkLookup | None:
-    """The crosswalks of the rules, for one batch of instances; None where the rules have none."""
-    if not rules.crosswalks:
-        return None
-    return Crosswalks({name: one.block.partition("/")[2] for name, one in rules.crosswalks.items()})
+@contextmanager
+def open_crosswalks(rules: Rules) -> Iterator[CrosswalkLookup | None]:
+    """The crosswalks of the rules while one batch is evaluated; None where the rules have none."""
+    if rules.crosswalks:
+        yield Crosswalks({name: one.block.partition("/")[2] for name, one in rules.crosswalks.items()})
+    else:
+        yield None
