@@ -53,7 +53,8 @@ def clean_dustbin(dry_run: bool = True) -> CleaningReport:
     # In this order, so that no file is marked and deleted in one run.
     findings = _pages(home, now, marked=True, dry_run=dry_run) + _pages(home, now, marked=False, dry_run=dry_run)
     _alarm(findings)
-    return CleaningReport(dry_run=dry_run, findings=findings)
+    # What lost its mark was found in both phases.
+    return CleaningReport(dry_run=dry_run, findings=list(dict.fromkeys(findings)))
 
 
 @INGEST.task

@@ -178,13 +178,10 @@ def read_sidecar(file: Path) -> dict[str, Any]:
 
 
 def record(file: Path, event: str, *, at: datetime, **facts: str) -> None:
-    """Add an event to the history in a file's sidecar, once however often it is tried."""
+    """Add an event to the history in a file's sidecar."""
     provenance = read_sidecar(file)
     history = provenance.get("history", [])
-    entry = {"event": event, "at": stamp(at), **facts}
-    if entry in history:
-        return
-    _write(file, {**provenance, "history": [*history, entry]})
+    _write(file, {**provenance, "history": [*history, {"event": event, "at": stamp(at), **facts}]})
 
 
 def carry_out(home: Path, move: Move) -> None:
@@ -205,7 +202,7 @@ def carry_out(home: Path, move: Move) -> None:
     if move.provenance is not None:
         make_folder(target.parent)
         _announce(source, target, move, move.provenance)
-    elif source.exists():
+    elif source.exists() and not _is_last(source, move.event, to=move.target):
         record(source, move.event, at=move.at, to=move.target, reason=move.reason)
     move_durably(source, target)
     if move.provenance is not None:
@@ -214,14 +211,17 @@ def carry_out(home: Path, move: Move) -> None:
 
 
 def _announce(source: Path, target: Path, move: Move, provenance: dict[str, Any]) -> None:
-    there = read_sidecar(target).get("history", [])
-    last = there[-1] if there else {}
-    if last.get("event") == move.event and last.get("from") == move.source:
-        # An earlier run of this very move wrote it.
+    if _is_last(target, move.event, **{"from": move.source}):
         return
     event = {"event": move.event, "at": stamp(move.at), "from": move.source, "reason": move.reason}
-    history = [*there, *read_sidecar(source).get("history", []), event]
+    history = [*read_sidecar(target).get("history", []), *read_sidecar(source).get("history", []), event]
     _write(target, {**provenance, "history": history})
+
+
+def _is_last(file: Path, event: str, **facts: str) -> bool:
+    """Whether the history ends with this event: an earlier run of the same move wrote it."""
+    last = (read_sidecar(file).get("history") or [{}])[-1]
+    return bool(last.items() >= {"event": event, **facts}.items())
 
 
 def _write(file: Path, provenance: dict[str, Any]) -> None:
