@@ -7,17 +7,13 @@ References are to DICOM PS3.5 and PS3.10.
 """
 
 import hashlib
-import logging
 import os
 import re
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import pydicom.config
 from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
@@ -40,6 +36,7 @@ from tasks.dicom.core.elements import (
     Scan,
     StructureError,
 )
+from tasks.dicom.core.pydicom_modes import pydicom_quiet
 
 PREAMBLE = 128
 PREFIX = b"DICM"
@@ -52,9 +49,6 @@ NATIVE = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBi
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _VR = re.compile(rb"[A-Z]{2}")
-
-# pydicom's complaints quote values, and patients' names have no place in logs.
-logging.getLogger("pydicom").setLevel(logging.ERROR)
 
 
 class UnreadableInstanceError(Exception):
@@ -106,19 +100,6 @@ class Header:
     def deflated(self) -> bool:
         """Whether the data set is deflated."""
         return self.transfer_syntax_uid in DEFLATED
-
-
-@contextmanager
-def pydicom_quiet() -> Iterator[None]:
-    """Takes values as they are, without pydicom's warnings, which quote them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before = pydicom.config.settings.reading_validation_mode
-        pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-        try:
-            yield
-        finally:
-            pydicom.config.settings.reading_validation_mode = before
 
 
 def is_uid(text: str | None) -> bool:

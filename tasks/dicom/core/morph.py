@@ -21,7 +21,8 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from tasks.dicom.core.byte_source import CHUNK, ByteSource, InflatedSource, InflateError, PlainSource
-from tasks.dicom.core.header import PREAMBLE, PREFIX, Header, is_uid, pydicom_quiet
+from tasks.dicom.core.header import PREAMBLE, PREFIX, Header, is_uid
+from tasks.dicom.core.pydicom_modes import pydicom_quiet
 from tasks.dicom.core.reencoding import MorphError, changed_elements
 
 __all__ = ["MorphError", "Written", "write_morphed"]

@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from pydicom.dataset import Dataset
 
-from tasks.dicom.core.header import HeaderDataset, is_uid, pydicom_quiet
+from tasks.dicom.core.header import HeaderDataset, is_uid
+from tasks.dicom.core.pydicom_modes import pydicom_quiet
 from tasks.dicom.core.rules.audit import record, snapshot
 from tasks.dicom.core.rules.changing import CannotChangeError, Change, CrosswalkLookup, apply, working_copy
 from tasks.dicom.core.rules.criteria import AnyCriterion, Outcome, Source

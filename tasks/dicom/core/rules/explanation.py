@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from tasks.dicom.core.header import pydicom_quiet
+from tasks.dicom.core.pydicom_modes import pydicom_quiet
 from tasks.dicom.core.rules.changing import Change, CrosswalkLookup
 from tasks.dicom.core.rules.criteria import AllOf, AnyAssociationOf, AnyCriterion, AnyOf, Outcome, Source, TagCriterion
 from tasks.dicom.core.rules.evaluation import Fate, RuleRun, run_rules

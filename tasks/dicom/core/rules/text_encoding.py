@@ -3,10 +3,11 @@
 References are to DICOM PS3.3, C.12.1.1.2 and PS3.5, 6.1.
 """
 
-import pydicom.config
 from pydicom.charset import convert_encodings, decode_bytes, encode_string
 from pydicom.dataset import Dataset
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
+
+from tasks.dicom.core.pydicom_modes import pydicom_quiet
 
 UTF_8 = "ISO_IR 192"
 # Only in VR PN do these separate parts, each of which starts anew in the first character set.
@@ -36,13 +37,9 @@ def writable(text: str, vr: str, encodings: list[str]) -> bool:
     """Whether a text comes back unchanged from these encodings."""
     if vr not in CUSTOMIZABLE_CHARSET_VR or text.isascii():
         return text.isascii() or vr in CUSTOMIZABLE_CHARSET_VR
-    before = pydicom.config.settings.writing_validation_mode
-    pydicom.config.settings.writing_validation_mode = pydicom.config.RAISE
+    delimiters = _PERSON_DELIMITERS if vr == "PN" else _DELIMITERS
     try:
-        encoded = encode_string(text, encodings)
-        delimiters = _PERSON_DELIMITERS if vr == "PN" else _DELIMITERS
-        return decode_bytes(encoded, encodings, delimiters) == text
+        with pydicom_quiet():
+            return decode_bytes(encode_string(text, encodings), encodings, delimiters) == text
     except (UnicodeError, LookupError, ValueError):
         return False
-    finally:
-        pydicom.config.settings.writing_validation_mode = before
