@@ -21,6 +21,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deployments.services.warm_worker", description=__doc__)
     parser.add_argument("--pool", required=True, help="work pool of type `warm`")
     parser.add_argument("--work-queue", action="append", default=[], help="serve only this queue (may be repeated)")
+    parser.add_argument("--standby-queue", action="append", default=[], help="let this queue's own worker go first")
     parser.add_argument("--name", help="name of the worker; by default a random one")
     parser.add_argument("--limit", type=int, help="runs at once; limits on queues are the better way")
     parser.add_argument("--drain-seconds", type=float, default=60, help="time for runs to finish at the end")
@@ -35,6 +36,7 @@ async def work(options: argparse.Namespace) -> None:
     worker = WarmWorker(
         options.pool,
         work_queues=options.work_queue,
+        standby_queues=options.standby_queue,
         name=options.name,
         limit=options.limit,
         drain_seconds=options.drain_seconds,

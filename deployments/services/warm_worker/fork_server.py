@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from deployments.processes import ProcessIdentity
 from deployments.services.warm_worker.jobs import Job, Notice, Request
-from deployments.services.warm_worker.processes import ProcessIdentity
 
 # A template that dies at once is started again after 1, 2, 4, ... seconds, at most this many.
 GREATEST_DELAY_SECONDS = 30.0

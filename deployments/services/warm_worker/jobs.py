@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from deployments.services.warm_worker.processes import ProcessIdentity
+from deployments.processes import ProcessIdentity
 
 
 class Job(BaseModel):

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 
-from deployments.services.warm_worker.processes import ProcessIdentity
+from deployments.processes import ProcessIdentity
 from deployments.services.warm_worker.records import RunRecord, RunRecords
 from deployments.services.warm_worker.states import Logger, mark_cancelled, mark_crashed, unfinished
 

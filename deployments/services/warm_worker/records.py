@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import UUID
 
-from deployments.services.warm_worker.processes import ProcessIdentity
+from deployments.processes import ProcessIdentity
 
 
 @dataclass(frozen=True)

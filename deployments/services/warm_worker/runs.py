@@ -15,11 +15,11 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 
+from deployments.processes import ProcessIdentity, host_name
 from deployments.services.warm_worker.configuration import WarmJobConfiguration
 from deployments.services.warm_worker.fork_server import ForkedProcess, ForkServer, ForkServerError
 from deployments.services.warm_worker.intent import cancel
 from deployments.services.warm_worker.jobs import Job
-from deployments.services.warm_worker.processes import ProcessIdentity, host_name
 from deployments.services.warm_worker.records import RunRecords
 from deployments.services.warm_worker.states import mark_cancelled, mark_crashed, unfinished
 

@@ -8,6 +8,7 @@ some ten milliseconds after a run was made.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 from uuid import UUID
 
 from prefect.events.clients import get_events_subscriber
@@ -21,10 +22,17 @@ SCHEDULED_EVENTS = [
 GREATEST_DELAY_SECONDS = 30.0
 
 
+class Queue(NamedTuple):
+    """A work queue."""
+
+    id: UUID
+    name: str
+
+
 async def listen_for_runs(
     *,
     work_pool_id: UUID,
-    on_run: Callable[[UUID, UUID | None], None],
+    on_run: Callable[[UUID, Queue | None], None],
     on_connected: Callable[[], Awaitable[object]],
     logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
 ) -> None:
@@ -32,7 +40,7 @@ async def listen_for_runs(
 
     Args:
         work_pool_id: the pool.
-        on_run: takes the flow run's id and that of its work queue, when the event names it.
+        on_run: takes the flow run's id and its work queue, when the event names it.
         on_connected: called whenever the stream begins, to fetch what was missed.
         logger: where lost connections are reported.
     """
@@ -58,8 +66,8 @@ def _id(resource: str) -> UUID:
     return UUID(resource.rpartition(".")[2])
 
 
-def _queue(event: Event) -> UUID | None:
+def _queue(event: Event) -> Queue | None:
     for related in event.related:
         if related.role == "work-queue":
-            return _id(related.id)
+            return Queue(_id(related.id), related.name or "")
     return None

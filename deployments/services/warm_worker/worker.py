@@ -18,20 +18,23 @@ from prefect.types._datetime import now
 from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseWorker
 
+from deployments.processes import ProcessIdentity
 from deployments.services.warm_worker.configuration import WarmJobConfiguration, WarmVariables, WarmWorkerResult
 from deployments.services.warm_worker.fork_server import ForkServer, ForkServerError
-from deployments.services.warm_worker.processes import ProcessIdentity
 from deployments.services.warm_worker.reconcile import reconcile
 from deployments.services.warm_worker.records import RunRecords
 from deployments.services.warm_worker.runs import RunStarter, WarmRun, module_entrypoint
 from deployments.services.warm_worker.states import active_runs, mark_crashed
-from deployments.services.warm_worker.wakeup import listen_for_runs
+from deployments.services.warm_worker.wakeup import Queue, listen_for_runs
 
 RECONCILE_SECONDS = 10.0
 # Time a run has to end by itself after SIGTERM: its hooks run in it. Prefect's own workers give the same.
 GRACE_SECONDS = 30.0
 # The worker's labels are written this long after the start: earlier they would compete with the run's first requests.
 LABEL_DELAY_SECONDS = 1.0
+
+# Head start of the worker that a standby queue belongs to: it has set Pending by then.
+STANDBY_SECONDS = 1.0
 
 
 class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResult]):
@@ -40,6 +43,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
     Args:
         work_pool_name: the work pool, of type `warm`.
         preload: packages that are imported before the first fork.
+        standby_queues: queues that another worker serves first; this one takes what that one leaves.
         drain_seconds: time that runs have to finish when the worker is stopped; the rest is ended and Crashed.
         state_dir: folder of the run records; by default `run/warm-worker` in `QUINTET_HOME`.
         options: those of Prefect's `BaseWorker` (`work_queues`, `name`, `limit`, ...).
@@ -56,12 +60,14 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         work_pool_name: str,
         *args: Any,
         preload: Sequence[str] = ("flows",),
+        standby_queues: Sequence[str] = (),
         drain_seconds: float = 60,
         state_dir: Path | None = None,
         **options: Any,
     ) -> None:
         super().__init__(work_pool_name, *args, **options)
         self._preload = preload
+        self._standby_queues = set(standby_queues)
         self._drain_seconds = drain_seconds
         self._state_dir = state_dir
         self._runs: dict[UUID, WarmRun] = {}
@@ -150,7 +156,6 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         """
         if self._stopping or not self._has_successfully_synced:
             return []
-        self._full_queues.clear()
         try:
             responses = await self._get_scheduled_flow_runs()
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
@@ -164,6 +169,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._logger.info("The Prefect API answers again.")
         self._reachable = True
         self._last_polled_time = now("UTC")
+        # A full queue that answers with nothing has nothing that waits any more.
+        self._full_queues &= {response.work_queue_id for response in responses}
         due = [response for response in responses if not self._postpone(response.flow_run)]
         return await self._submit_scheduled_flow_runs(due)
 
@@ -174,9 +181,9 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         if seconds <= 0:
             return False
         if seconds <= self._prefetch_seconds and flow_run.id not in self._timers:
-            self._timers[flow_run.id] = asyncio.get_running_loop().call_later(
-                seconds, self._on_run, flow_run.id, flow_run.work_queue_id
-            )
+            queue_id = flow_run.work_queue_id
+            queue = None if queue_id is None else Queue(queue_id, flow_run.work_queue_name or "")
+            self._timers[flow_run.id] = asyncio.get_running_loop().call_later(seconds, self._on_run, flow_run.id, queue)
         return True
 
     async def _listen(self) -> None:
@@ -190,40 +197,42 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             logger=self._logger,
         )
 
-    def _on_run(self, flow_run_id: UUID, work_queue_id: UUID | None) -> None:
+    def _on_run(self, flow_run_id: UUID, queue: Queue | None) -> None:
         self._timers.pop(flow_run_id, None)
         known = flow_run_id in self._runs or flow_run_id in self._submitting_flow_run_ids
         if self._stopping or known or self._runs_task_group is None:
             return
-        self._runs_task_group.start_soon(self._take, flow_run_id, work_queue_id)
+        if queue is not None and self._work_queues and queue.name not in self._work_queues:
+            return
+        self._runs_task_group.start_soon(self._take, flow_run_id, queue)
 
-    async def _take(self, flow_run_id: UUID, work_queue_id: UUID | None) -> None:
+    async def _take(self, flow_run_id: UUID, of: Queue | None) -> None:
         """Start one run without a poll, as far as its queue has room; poll where order or another limit matters."""
-        if work_queue_id is None or self._limit is not None or work_queue_id in self._full_queues:
+        if of is not None and of.name in self._standby_queues:
+            await asyncio.sleep(STANDBY_SECONDS)
+        if of is None or self._limit is not None or of.id in self._full_queues:
             await self.get_and_submit_flow_runs()
             return
         # Ours that the server does not count yet. Asked before the server is, so that none is missed.
-        unknown = sum(1 for run in self._runs.values() if run.work_queue_id == work_queue_id and not run.accepted)
+        unknown = sum(1 for run in self._runs.values() if run.work_queue_id == of.id and not run.accepted)
         try:
             flow_run, queue, pool, known = await asyncio.gather(
                 self.client.read_flow_run(flow_run_id),
-                self.client.read_work_queue(work_queue_id),
+                self.client.read_work_queue(of.id),
                 self.client.read_work_pool(self._work_pool_name),
-                active_runs(self.client, work_queue_id),
+                active_runs(self.client, of.id),
             )
         except ObjectNotFound:
             return
         except httpx.HTTPError as error:
             self._logger.info("Flow run %s is left to the next poll: %s", flow_run_id, error)
             return
-        if self._work_queues and queue.name not in self._work_queues:
-            return
         if flow_run.state_type != StateType.SCHEDULED or pool.is_paused or queue.is_paused:
             return
         if pool.concurrency_limit is not None:
             await self.get_and_submit_flow_runs()
         elif queue.concurrency_limit is not None and known + unknown >= queue.concurrency_limit:
-            self._full_queues.add(work_queue_id)
+            self._full_queues.add(queue.id)
         elif not self._postpone(flow_run):
             response = WorkerFlowRunResponse(work_pool_id=pool.id, work_queue_id=queue.id, flow_run=flow_run)
             await self._submit_scheduled_flow_runs([response])
