@@ -18,7 +18,7 @@ from tasks.dicom.core.header import UnreadableInstanceError
 from tasks.dicom.core.morph import MorphError
 from tasks.dicom.core.processing import Prepared, prepare, record, source_of
 from tasks.dicom.core.quarantine import quarantine_receipt
-from tasks.dicom.core.rules import CrosswalkUnavailableError, ModificationError, Rules, load_rules
+from tasks.dicom.core.rules import ModificationError, Rules, load_rules
 from tasks.dicom.core.tables import DOMAIN, Association, Receipt, ReceiptState, SourceType
 from tasks.dicom.crosswalks import open_crosswalks
 from tasks.dicom.submission import Submission, submit_files
@@ -87,7 +87,7 @@ def _evaluate(paths: Sequence[str], home: Path, rules: Rules) -> EvaluationCount
     counts = EvaluationCounts(files=len(rows))
     prepared: dict[UUID, Prepared] = {}
     refused: dict[UUID, str] = {}
-    failures: list[OSError | CrosswalkUnavailableError] = []
+    failures: list[OSError] = []
     now, first = utc_now(), _first_received([receipt.content_sha256 for receipt, _ in rows])
     with open_crosswalks(rules) as crosswalk:
         for receipt, association in rows:
@@ -105,8 +105,8 @@ def _evaluate(paths: Sequence[str], home: Path, rules: Rules) -> EvaluationCount
                 refused[receipt.id] = error.reason
             except (ModificationError, MorphError) as error:
                 refused[receipt.id] = str(error)
-            except (OSError, CrosswalkUnavailableError) as error:
-                # Not the file's fault: it stays RECEIVED, and the run is tried again.
+            except OSError as error:
+                # Not the file's fault (nor is a crosswalk that does not answer): it stays RECEIVED, to be tried again.
                 logger(receipt=str(receipt.id)).error("cannot process the file now", error=type(error).__name__)
                 failures.append(error)
     with session(DOMAIN) as opened:

@@ -14,7 +14,6 @@ from blocks.engine import session
 from blocks.settings import settings
 from tasks.dicom.core.adoption import adopt_file
 from tasks.dicom.core.arrivals import Batch, Origin
-from tasks.dicom.core.arrivals import Batch, Origin
 from tasks.dicom.core.presence import Presence
 from tasks.dicom.core.receiving import Committer
 from tasks.dicom.core.spool import FOLDER, WHOLE, ReceiveError, Spool

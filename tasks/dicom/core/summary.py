@@ -83,16 +83,17 @@ def standing(session: Session, association_id: UUID) -> Standing:
     for receipt, deliveries in _by_receipt(_rows(session, association_id)):
         if receipt.state is ReceiptState.RECEIVED:
             left.unevaluated.append(receipt.path)
-        elif receipt.state is ReceiptState.EVALUATED:
-            unsettled = [delivery for delivery in deliveries if delivery.state not in SETTLED]
-            for delivery in unsettled:
-                # Another claim holds it: nothing to do before that has run out.
-                at = max(delivery.due_at, delivery.lease_until or delivery.due_at)
-                entries = left.unsettled.setdefault(delivery.destination, [])
-                if (delivery.id, at) not in entries:
-                    entries.append((delivery.id, at))
-            if not unsettled:
-                left.disposable.append(receipt.id)
+            continue
+        # Of every file, also one in quarantine: a replay makes its dead deliveries due again.
+        unsettled = [delivery for delivery in deliveries if delivery.state not in SETTLED]
+        for delivery in unsettled:
+            # Another claim holds it: nothing to do before that has run out.
+            at = max(delivery.due_at, delivery.lease_until or delivery.due_at)
+            entries = left.unsettled.setdefault(delivery.destination, [])
+            if (delivery.id, at) not in entries:
+                entries.append((delivery.id, at))
+        if receipt.state is ReceiptState.EVALUATED and not unsettled:
+            left.disposable.append(receipt.id)
     return left
 
 
