@@ -20,6 +20,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AssociationSocket
 
 from blocks import dimse_race
 from blocks.instance_store import RejectedError, StoreError, UnknownOutcomeError, UnreachableError
@@ -32,6 +33,10 @@ MAXIMUM_CONTEXTS = 128
 MAXIMUM_PDU = 131072
 # PDUs handed to the sending thread but not yet on the wire: enough to keep it busy, few enough to keep memory flat.
 QUEUED_PDUS = 32
+
+
+class NoContextError(RejectedError):
+    """The peer is there, and takes nothing of what was proposed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,21 @@ class Peer:
 
     def __str__(self) -> str:
         return f"{self.called_ae} at {self.host}:{self.port}"
+
+
+class _Caller(AE):
+    """An AE that closes the socket of a connection that failed; pynetdicom leaves it to the garbage collector."""
+
+    _raw: socket.socket | None = None
+
+    def _create_socket(self, *arguments: Any) -> AssociationSocket:
+        created = super()._create_socket(*arguments)
+        self._raw = created.socket
+        return created
+
+    def close_socket(self) -> None:
+        if self._raw is not None:
+            self._raw.close()
 
 
 def no_delay(event: evt.Event) -> None:
@@ -87,8 +107,9 @@ def associate(
     Raises:
         UnreachableError: no connection, no TLS, no answer, or aborted during negotiation.
         RejectedError: the peer rejected the association.
+        NoContextError: it accepted none of the contexts.
     """
-    entity = AE(ae_title=peer.calling_ae)
+    entity = _Caller(ae_title=peer.calling_ae)
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = peer.timeout_seconds
     # The user of the association keeps it busy; this only ends one that was forgotten.
     entity.network_timeout = None
@@ -103,12 +124,14 @@ def associate(
         tls_args=(peer.tls, peer.host) if peer.tls else None,
         evt_handlers=[(evt.EVT_CONN_OPEN, no_delay), *handlers],
     )
+    if not association.is_established:
+        entity.close_socket()
     if association.is_rejected:
         raise RejectedError(f"{peer} rejected the association {_refusal(association)}")
     if not association.is_established:
         # All contexts refused counts as no association for pynetdicom; it has aborted then.
         if association.rejected_contexts and not association.accepted_contexts:
-            raise RejectedError(f"{peer} accepted none of the {len(contexts)} presentation contexts")
+            raise NoContextError(f"{peer} accepted none of the {len(contexts)} presentation contexts")
         raise UnreachableError(f"{peer} does not answer")
     try:
         yield association

@@ -5,7 +5,7 @@ syntax, and the strategy allows it, the instance is decompressed to an uncompres
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, cast
@@ -19,11 +19,12 @@ from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.status import code_to_category
 
-from blocks.dimse_association import MAXIMUM_CONTEXTS, Peer, associate, contexts_for, send_data_set
+from blocks.dimse_association import MAXIMUM_CONTEXTS, NoContextError, Peer, associate, contexts_for, send_data_set
 from blocks.dimse_status import stored_or_raise
 from blocks.dimse_transcode import (
     UNCOMPRESSED,
     file_sha256,
+    quiet,
     same_elements,
     syntax_name,
     transcode,
@@ -48,6 +49,25 @@ STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 
 def _offset(path: Path) -> int:
     return int(split_dataset(path)[1])
+
+
+def _refused(instance: Instance) -> ContextRefusedError:
+    return ContextRefusedError(
+        f"the peer takes neither {syntax_name(instance.transfer_syntax_uid)} nor anything it may be turned into for "
+        f"{syntax_name(instance.sop_class_uid)}"
+    )
+
+
+class NothingAccepted:
+    """Stands for an association on which the peer took none of the proposed contexts."""
+
+    def send(self, instance: Instance) -> Stored:
+        """Refuse.
+
+        Raises:
+            ContextRefusedError: always.
+        """
+        raise _refused(instance)
 
 
 class StoreAssociation:
@@ -77,10 +97,7 @@ class StoreAssociation:
                 return self._send(instance, instance.path, instance.data_set_offset, context)
             syntax = next((uid for uid in UNCOMPRESSED if (instance.sop_class_uid, uid) in self._accepted), None)
             if syntax is None:
-                raise ContextRefusedError(
-                    f"the peer takes neither {syntax_name(instance.transfer_syntax_uid)} nor anything it may be "
-                    f"turned into for {syntax_name(instance.sop_class_uid)}"
-                )
+                raise _refused(instance)
             turned = self._scratch / "turned.dcm"
             transcode(instance, syntax, turned)
             stored = self._send(instance, turned, _offset(turned), self._accepted[(instance.sop_class_uid, syntax)])
@@ -147,18 +164,22 @@ class DimseClient:
         return parts
 
     @contextmanager
-    def open(self, part: Sequence[Instance]) -> Iterator[StoreAssociation]:
+    def open(self, part: Sequence[Instance]) -> Iterator[StoreAssociation | NothingAccepted]:
         """One association for one part of a batch.
 
         Raises:
             UnreachableError: no association came about.
         """
         pairs = dict.fromkeys(pair for instance in part for pair in self._pairs(instance))
-        with (
-            TemporaryDirectory(prefix="quintet-dimse-") as scratch,
-            associate(self.peer, contexts_for(list(pairs))) as association,
-        ):
-            yield StoreAssociation(association, self.peer, Path(scratch))
+        with ExitStack() as stack:
+            scratch = stack.enter_context(TemporaryDirectory(prefix="quintet-dimse-"))
+            sender: StoreAssociation | NothingAccepted
+            try:
+                association = stack.enter_context(associate(self.peer, contexts_for(list(pairs))))
+                sender = StoreAssociation(association, self.peer, Path(scratch))
+            except NoContextError:
+                sender = NothingAccepted()
+            yield sender
 
     # Looking up
 
@@ -242,8 +263,14 @@ def associate_for(peer: Peer, model: str, contexts: list[PresentationContext], *
         UnreachableError: no association came about.
         CannotTellError: the peer refused the model.
     """
-    with associate(peer, contexts, **options) as association:
-        if not any(context.abstract_syntax == model for context in association.accepted_contexts):
+    with ExitStack() as stack:
+        try:
+            association = stack.enter_context(associate(peer, contexts, **options))
+        except NoContextError:
+            accepted = []
+        else:
+            accepted = association.accepted_contexts
+        if not any(context.abstract_syntax == model for context in accepted):
             raise CannotTellError(f"{peer} does not offer {syntax_name(model)}")
         yield association
 
@@ -254,20 +281,22 @@ def _keys(instance: Instance) -> Dataset:
     keys.QueryRetrieveLevel = "IMAGE"
     keys.SOPInstanceUID = instance.sop_instance_uid
     try:
-        header: Dataset = dcmread(
-            instance.path,
-            force=True,
-            stop_before_pixels=True,
-            specific_tags=["StudyInstanceUID", "SeriesInstanceUID"],
-        )
+        with quiet():
+            header: Dataset = dcmread(
+                instance.path,
+                force=True,
+                stop_before_pixels=True,
+                specific_tags=["StudyInstanceUID", "SeriesInstanceUID"],
+            )
     except OSError:
         # Then the peer is asked with what is known without the file.
         header = Dataset()
         if instance.study_instance_uid:
             header.StudyInstanceUID = instance.study_instance_uid
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
-        if uid := header.get(keyword):
-            setattr(keys, keyword, uid)
+    with quiet():
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+            if uid := header.get(keyword):
+                setattr(keys, keyword, uid)
     return keys
 
 

@@ -5,11 +5,14 @@ colours: the photometric interpretation becomes what the decoder gives.
 """
 
 import hashlib
+import warnings
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydicom import dcmread
+from pydicom import config, dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -19,6 +22,20 @@ from blocks.instance_store import Instance, UndecodableError
 UNCOMPRESSED = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 # PS3.5 6.2: the values that byte ordering applies to, and the width of their words; array type codes.
 _WORDS = {"OW": "H", "OF": "I", "OL": "I", "OD": "Q", "OV": "Q"}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Take values as they are: pydicom's complaints about them quote patients' names, and the receiver is to judge."""
+    told = config.settings
+    before = told.reading_validation_mode, told.writing_validation_mode
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        told.reading_validation_mode = told.writing_validation_mode = config.IGNORE
+        try:
+            yield
+        finally:
+            told.reading_validation_mode, told.writing_validation_mode = before
 
 
 def syntax_name(uid: str) -> str:
@@ -50,22 +67,8 @@ def transcode(instance: Instance, transfer_syntax_uid: str, target: Path) -> Non
         raise ValueError(f"{transfer_syntax_uid} is not an uncompressed little endian transfer syntax")
     source = UID(instance.transfer_syntax_uid)
     try:
-        dataset = _read(instance)
-        if source == ExplicitVRBigEndian:
-            dataset = _little_endian(dataset)
-        elif source.is_compressed and source.is_encapsulated and "PixelData" in dataset:
-            _decompress(dataset, source)
-        meta = dataset.file_meta
-        meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-        meta.MediaStorageSOPClassUID = UID(instance.sop_class_uid)
-        meta.MediaStorageSOPInstanceUID = UID(instance.sop_instance_uid)
-        dataset.save_as(
-            target,
-            enforce_file_format=True,
-            overwrite=True,
-            implicit_vr=UID(transfer_syntax_uid).is_implicit_VR,
-            little_endian=True,
-        )
+        with quiet():
+            _write_turned(instance, source, transfer_syntax_uid, target)
     except OSError:
         raise
     except Exception as error:
@@ -74,6 +77,25 @@ def transcode(instance: Instance, transfer_syntax_uid: str, target: Path) -> Non
             f"cannot be turned from {syntax_name(source)} into {syntax_name(transfer_syntax_uid)}: "
             f"{type(error).__name__}"
         ) from error
+
+
+def _write_turned(instance: Instance, source: UID, transfer_syntax_uid: str, target: Path) -> None:
+    dataset = _read(instance)
+    if source == ExplicitVRBigEndian:
+        dataset = _little_endian(dataset)
+    elif source.is_compressed and source.is_encapsulated and "PixelData" in dataset:
+        _decompress(dataset, source)
+    meta = dataset.file_meta
+    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    meta.MediaStorageSOPClassUID = UID(instance.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(instance.sop_instance_uid)
+    dataset.save_as(
+        target,
+        enforce_file_format=True,
+        overwrite=True,
+        implicit_vr=UID(transfer_syntax_uid).is_implicit_VR,
+        little_endian=True,
+    )
 
 
 def _decompress(dataset: Dataset, syntax: UID) -> None:
@@ -135,7 +157,7 @@ def same_elements(first: Path, second: Path) -> bool:
     Returns false where either cannot be parsed.
     """
     try:
-        with TemporaryDirectory(prefix="quintet-compare-") as folder:
+        with quiet(), TemporaryDirectory(prefix="quintet-compare-") as folder:
             digests = {_canonical_sha256(path, Path(folder) / "canonical.dcm") for path in (first, second)}
     except OSError:
         raise

@@ -148,12 +148,15 @@ class FolderClient:
 
         Raises:
             UnreachableError: the folder cannot be read.
-            RefusedError: an instance's UIDs are none.
         """
         del by
         self._must_be_usable(os.R_OK | os.X_OK)
         for instance in batch:
-            yield instance, self._held(instance)
+            try:
+                yield instance, self._held(instance)
+            except RefusedError:
+                # What may not be written under its name is not there.
+                yield instance, Held.ABSENT
 
     def holds(self, instance: Instance) -> bool:
         """Whether the folder has exactly this content; raises as `check` does."""

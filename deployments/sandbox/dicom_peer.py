@@ -23,6 +23,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.transport import ThreadedAssociationServer
 
 from blocks.dimse_association import MAXIMUM_PDU, no_delay, send_data_set
+from blocks.dimse_transcode import quiet
 from deployments.sandbox.dicom_store import Keep, PeerStore, StoredObject, sha256_of
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -140,19 +141,21 @@ class DicomPeer:
         if uid in self.behaviour.fail_uids or self._takes("fail_first"):
             return self.behaviour.fail_status
         data = request.DataSet.getvalue()
-        header = dcmread(
-            BytesIO(_file_meta(str(event.context.transfer_syntax)) + data),
-            force=True,
-            stop_before_pixels=True,
-            specific_tags=["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"],
-        )
+        with quiet():
+            header = dcmread(
+                BytesIO(_file_meta(str(event.context.transfer_syntax)) + data),
+                force=True,
+                stop_before_pixels=True,
+                specific_tags=["StudyInstanceUID", "SeriesInstanceUID"],
+            )
+            study, series = header.get("StudyInstanceUID"), header.get("SeriesInstanceUID")
         held = StoredObject(
             sop_instance_uid=uid,
             content_sha256=sha256_of(data),
             sop_class_uid=str(request.AffectedSOPClassUID),
             transfer_syntax_uid=str(event.context.transfer_syntax),
-            study_instance_uid=header.get("StudyInstanceUID"),
-            series_instance_uid=header.get("SeriesInstanceUID"),
+            study_instance_uid=study or None,
+            series_instance_uid=series or None,
         )
         self.store.add(held, data, calling_ae=event.assoc.requestor.ae_title, keep=self.behaviour.keep)
         if self._takes("drop_first"):
