@@ -7,9 +7,12 @@ from importlib.metadata import requires, version
 import httpx
 from packaging.requirements import Requirement
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from deployments.errors import ServerUnreachableError, WrongPrefectVersionError
+
+#: Where `quintet up` starts a server, unless it is told otherwise.
+DEFAULT_API_URL = "http://127.0.0.1:4200/api"
 
 
 def pin(package: str) -> Requirement:
@@ -19,23 +22,15 @@ def pin(package: str) -> Requirement:
 
 
 def api_url() -> str:
-    """The address of the server in use.
-
-    Raises:
-        ServerUnreachableError: none is set, and Prefect would start one for this command alone.
-    """
-    url = get_current_settings().api.url
-    if url is None:
-        raise ServerUnreachableError(
-            "PREFECT_API_URL is not set, so there is no Prefect server to speak to. `quintet up` starts one and "
-            "applies everything by itself; then, or for another server, set PREFECT_API_URL=http://HOST:4200/api."
-        )
-    return url
+    """The address of the server in use: PREFECT_API_URL, or where `quintet up` starts one."""
+    return get_current_settings().api.url or DEFAULT_API_URL
 
 
 @asynccontextmanager
 async def connect() -> AsyncIterator[PrefectClient]:
     """A client of the server, after asking whether it is there and of a version that quintet is pinned to.
+
+    Inside, other clients of Prefect speak to the same server.
 
     Raises:
         ServerUnreachableError: it does not answer.
@@ -43,16 +38,18 @@ async def connect() -> AsyncIterator[PrefectClient]:
     """
     url = api_url()
     check_version("the installed Prefect", version("prefect"), "Install quintet again, with its pins.")
-    async with get_client() as client:
-        try:
-            server = await client.api_version()
-        except (httpx.HTTPError, OSError) as error:
-            raise ServerUnreachableError(
-                f"no Prefect server answers at {url} ({type(error).__name__}). Start one with `quintet up`, or correct "
-                "PREFECT_API_URL."
-            ) from error
-        check_version(f"the Prefect server at {url}", server, "Start a server of this version, or point elsewhere.")
-        yield client
+    # Without an address Prefect would start a server for this command alone.
+    with temporary_settings({PREFECT_API_URL: url}):
+        async with get_client() as client:
+            try:
+                found = await client.api_version()
+            except (httpx.HTTPError, OSError) as error:
+                raise ServerUnreachableError(
+                    f"no Prefect server answers at {url} ({type(error).__name__}). Start one with `quintet up`, or set "
+                    "PREFECT_API_URL to the one you mean."
+                ) from error
+            check_version(f"the Prefect server at {url}", found, "Start a server of this version, or point elsewhere.")
+            yield client
 
 
 def check_version(what: str, found: str, advice: str) -> None:

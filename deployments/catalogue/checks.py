@@ -19,6 +19,10 @@ from deployments.work_pools import WORK_POOL, WORK_QUEUES
 #: Marks every run of quintet's: the automation on missing heartbeats looks at runs with this tag only.
 TAG = "quintet"
 
+#: Keys that Prefect knows and `quintet apply` does not do.
+UNUSED = {"build", "push", "flow_name", "schedule", "sla"}
+UNUSED_REASON = "images are built outside, the flow names itself, and schedules stand in `schedules`"
+
 _TRIGGERS: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
 
 
@@ -59,6 +63,10 @@ def _deployment(catalogue: Catalogue, place: Place, raw: dict[str, Any]) -> Iter
     for key in ("name", "entrypoint"):
         if not raw.get(key):
             yield problem(place, f"has no `{key}`")
+    for key in UNUSED & raw.keys():
+        yield problem((*place, key), f"`{key}` is not used here: {UNUSED_REASON}")
+    if raw.get("pull", catalogue.model.pull) != []:
+        yield problem((*place, "pull"), "write `pull: []`: entrypoints are modules, and workers have them installed")
     if TAG not in (raw.get("tags") or []):
         yield problem((*place, "tags"), f"the tag `{TAG}` is missing")
     if raw.get("entrypoint"):
@@ -113,6 +121,8 @@ def _schedule(catalogue: Catalogue, place: Place, schedule: dict[str, Any]) -> I
     if schedule.get("timezone") not in available_timezones():
         yield problem((*place, "timezone"), f"{schedule.get('timezone')!r} is no time zone: write UTC or Area/City")
         return
+    if schedule.get("interval") and not schedule.get("anchor_date"):
+        yield problem(place, "an interval needs an `anchor_date`: without one every apply starts it anew")
     if schedule.get("slug") or schedule.get("replaces"):
         yield problem(place, "use no slugs: they keep a schedule alive that was removed here")
     try:

@@ -10,6 +10,7 @@ from typing import cast
 from uuid import UUID
 
 from prefect.blocks.core import Block
+from prefect.events import emit_event
 
 from blocks.dimse import DimsePeer
 from blocks.engine import session
@@ -19,7 +20,7 @@ from blocks.settings import settings
 from tasks.dicom.core import breaker, delivery, replay
 from tasks.dicom.core.destinations import Destination
 from tasks.dicom.core.rules import load_rules
-from tasks.dicom.core.tables import DOMAIN
+from tasks.dicom.core.tables import DOMAIN, DestinationHealth
 from tasks.dicom.delivery_batch import DeliveryBatch
 from tasks.dicom.delivery_outcomes import DeliveryCounts
 from tasks.foundation.core.columns import utc_now
@@ -95,7 +96,21 @@ def deliver_batch(destination: str, delivery_ids: list[UUID]) -> DeliveryCounts:
         RulesError: the rules are not valid; nothing was changed.
         LedgerError: the ledger cannot be used.
     """
-    return deliver(destination_named(destination), delivery_ids)
+    failing = _failing(destination)
+    counts = deliver(destination_named(destination), delivery_ids)
+    resource = {"prefect.resource.id": f"quintet.dicom.destination.{destination}"}
+    if failing and not _failing(destination):
+        # prefect.yaml: the sweep then delivers what waited, without waiting for the next tick.
+        emit_event("quintet.dicom.destination.recovered", resource=resource)
+    if counts.dead:
+        emit_event("quintet.dicom.delivery.dead", resource=resource, payload={"dead": counts.dead})
+    return counts
+
+
+def _failing(destination: str) -> bool:
+    with session(DOMAIN, read_only=True) as opened:
+        health = opened.get(DestinationHealth, destination)
+        return health is not None and health.open_until is not None
 
 
 def deliver(destination: Destination, delivery_ids: list[UUID]) -> DeliveryCounts:

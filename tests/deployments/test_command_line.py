@@ -1,7 +1,6 @@
 """The command line as a person meets it: help, exit codes, and errors without tracebacks."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
 from blocks.settings import settings
 from deployments import catalogue
@@ -89,21 +88,14 @@ def test_without_a_server_it_says_how_to_start_one(command: str, quintet: Quinte
     assert "quintet up" in answer.err
 
 
-def test_without_an_address_no_server_is_started_behind_ones_back(home: Path, tmp_path: Path) -> None:
-    scratch = tmp_path / "prefect"
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    answer = subprocess.run(
-        [sys.executable, "-m", "deployments.cli", "status"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment | {"PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true", "PREFECT_HOME": str(scratch)},
-        check=False,
-    )
-    assert answer.returncode == 1
-    assert "error: PREFECT_API_URL is not set" in answer.stderr
-    assert "Traceback" not in answer.stderr
-    assert not (scratch / "prefect.db").exists()
+def test_without_an_address_no_server_is_started_behind_ones_back(
+    quintet: Quintet, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployments.apply.server.DEFAULT_API_URL", nowhere)
+    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}):
+        answer = quintet("status", api_url=None)
+    assert answer.code == 1
+    assert answer.err.startswith(f"error: no Prefect server answers at {nowhere}")
 
 
 def test_debug_raises(monkeypatch: pytest.MonkeyPatch, home: Path, nowhere: str) -> None:
