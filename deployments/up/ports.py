@@ -48,7 +48,8 @@ def _holder(port: int) -> str:
     except psutil.AccessDenied:
         return ""
     for connection in connections:
-        listening = connection.status == psutil.CONN_LISTEN and connection.laddr
-        if listening and connection.laddr[1] == port and connection.pid:
+        # Empty or a path for sockets that have no port.
+        address = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and getattr(address, "port", None) == port and connection.pid:
             return f" (held by {psutil.Process(connection.pid).name()}, process {connection.pid})"
     return ""

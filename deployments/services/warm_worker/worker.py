@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -319,26 +319,35 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
     ) -> WarmWorkerResult:
         """Fork a process for the run and wait for its end."""
         run = self._runs.setdefault(flow_run.id, WarmRun(flow_run))
-        running = asyncio.create_task(self._starter.run(run, configuration))
         announced = asyncio.create_task(self._announce(run, task_status))
+        labelled = asyncio.create_task(self._label(run))
         try:
-            code = await running
+            code = await self._starter.run(run, configuration)
+            await announced
         finally:
             announced.cancel()
-            await asyncio.gather(announced, return_exceptions=True)
+            labelled.cancel()
+            await asyncio.gather(announced, labelled, return_exceptions=True)
         return WarmWorkerResult(identifier=run.infrastructure_pid, status_code=code)
 
     async def _announce(self, run: WarmRun, task_status: anyio.abc.TaskStatus[int] | None) -> None:
-        """Tell the API which process it is, then, out of the way of the run's start, which worker."""
+        """Tell the API which process it is."""
         await run.started.wait()
         if task_status is not None and run.process is not None:
             task_status.started(run.process.pid)
+        await self._tell(run, self.client.update_flow_run(run.flow_run.id, infrastructure_pid=run.infrastructure_pid))
+
+    async def _label(self, run: WarmRun) -> None:
+        """Tell the API which worker it is on, out of the way of the run's start."""
+        await run.started.wait()
+        await asyncio.sleep(LABEL_DELAY_SECONDS)
+        await self._tell(run, self._give_worker_labels_to_flow_run(run.flow_run.id))
+
+    async def _tell(self, run: WarmRun, request: Awaitable[object]) -> None:
         try:
-            await self.client.update_flow_run(run.flow_run.id, infrastructure_pid=run.infrastructure_pid)
-            await asyncio.sleep(LABEL_DELAY_SECONDS)
-            await self._give_worker_labels_to_flow_run(run.flow_run.id)
+            await request
         except (httpx.HTTPError, ObjectNotFound) as error:
-            self._logger.warning("Flow run %s was not told its process: %s", run.flow_run.id, error)
+            self._logger.warning("The API was not told about the process of flow run %s: %s", run.flow_run.id, error)
 
     # Cancelling them
 
