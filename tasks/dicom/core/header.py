@@ -30,6 +30,7 @@ from pydicom.uid import (
 from tasks.dicom.core.byte_source import CHUNK, ByteSource, InflatedSource, InflateError, PlainSource
 from tasks.dicom.core.elements import (
     PIXEL_TAGS,
+    SPECIFIC_CHARACTER_SET,
     UNDEFINED,
     Element,
     Encoding,
@@ -289,15 +290,23 @@ def _raw(element: Element, big_endian: bool) -> RawDataElement:
 
 def make_dataset(elements: Iterable[Element], encoding: Encoding) -> HeaderDataset:
     """A data set of those elements whose values are here, decoded only when they are looked at."""
-    dataset = HeaderDataset()
-    bulk = set()
-    for element in elements:
-        if element.value is None or element.tag in PIXEL_TAGS:
-            bulk.add(element.tag)
-        else:
-            dataset[BaseTag(element.tag)] = _raw(element, encoding.big_endian)
+    # Made of the elements at once: setting them one by one makes pydicom decode some.
+    kept = {one.tag: one for one in elements}
+    bulk = {tag for tag, one in kept.items() if one.value is None or tag in PIXEL_TAGS}
+    dataset = HeaderDataset(
+        {BaseTag(tag): _raw(one, encoding.big_endian) for tag, one in kept.items() if tag not in bulk}
+    )
     dataset.bulk_tags = frozenset(bulk)
+    declared = kept.get(SPECIFIC_CHARACTER_SET)
     with pydicom_quiet():
-        declared = dataset.get("SpecificCharacterSet")
-        dataset.set_original_encoding(encoding.implicit, not encoding.big_endian, convert_encodings(declared))
+        dataset.set_original_encoding(encoding.implicit, not encoding.big_endian, _character_sets(declared))
     return dataset
+
+
+def _character_sets(declared: Element | None) -> list[str]:
+    """Python's names of the declared character sets; pydicom's default where they cannot be understood."""
+    terms = [] if declared is None or declared.value is None else declared.value.decode("ascii", "replace").split("\\")
+    try:
+        return convert_encodings([term.strip(" \0") for term in terms])
+    except (LookupError, ValueError):
+        return convert_encodings(None)

@@ -12,7 +12,7 @@ from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
-from tasks.dicom.core.elements import DEPTH_LIMIT, Encoding
+from tasks.dicom.core.elements import DEPTH_LIMIT, SPECIFIC_CHARACTER_SET, Encoding
 from tasks.dicom.core.header import Header, HeaderDataset, make_dataset
 
 
@@ -29,8 +29,9 @@ def changed_elements(header: Header, dataset: Dataset) -> dict[int, bytes | None
     pristine = make_dataset(header.elements, header.encoding)
     bulk = pristine.bulk_tags
     kept_bulk: frozenset[int] = dataset.bulk_tags if isinstance(dataset, HeaderDataset) else bulk
-    encodings = _encodings(dataset)
-    recode = _encodings(pristine) != encodings
+    before = list(pristine.original_character_set)
+    encodings = _encodings(dataset, pristine, before)
+    recode = encodings != before
     if recode:
         _refuse_bulk_texts(header, kept_bulk)
     changed: dict[int, bytes | None] = {}
@@ -50,8 +51,14 @@ def changed_elements(header: Header, dataset: Dataset) -> dict[int, bytes | None
     return changed
 
 
-def _encodings(dataset: Dataset) -> list[str]:
-    return convert_encodings(dataset.get("SpecificCharacterSet"))
+def _encodings(dataset: Dataset, pristine: Dataset, before: list[str]) -> list[str]:
+    """The character sets to write in. What the file declares need not be understood while nobody changes it."""
+    if dataset.get_item(SPECIFIC_CHARACTER_SET) == pristine.get_item(SPECIFIC_CHARACTER_SET):
+        return before
+    try:
+        return convert_encodings(dataset.get("SpecificCharacterSet"))
+    except Exception as error:  # noqa: BLE001 - pydicom raises nearly anything on broken values
+        raise MorphError(f"the SpecificCharacterSet cannot be understood ({type(error).__name__})") from None
 
 
 def _refuse_bulk_texts(header: Header, bulk: frozenset[int]) -> None:
@@ -66,7 +73,7 @@ def _refuse_bulk_texts(header: Header, bulk: frozenset[int]) -> None:
 def _encoded_before(pristine: Dataset, tag: BaseTag, encoding: Encoding) -> bytes | None:
     """How the element of the file would be encoded by us; None where it could not."""
     try:
-        return _encoded(pristine, tag, encoding, _encodings(pristine), recode=False)
+        return _encoded(pristine, tag, encoding, list(pristine.original_character_set), recode=False)
     except MorphError:
         return None
 

@@ -73,10 +73,9 @@ class Change:
 
 def working_copy(dataset: Dataset) -> HeaderDataset:
     """A copy that may be changed without changing the original; elements not yet decoded are shared."""
-    copy = HeaderDataset()
-    for tag in dataset.keys():  # noqa: SIM118 - iterating the data set itself would decode every element
-        item = dataset.get_item(tag)
-        copy[tag] = item if item.is_raw else deepcopy(item)
+    # The keys: iterating the data set itself would decode every element.
+    items = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118
+    copy = HeaderDataset({tag: item if item.is_raw else deepcopy(item) for tag, item in items.items()})
     implicit, little_endian = dataset.original_encoding
     copy.set_original_encoding(implicit, little_endian, dataset.original_character_set or None)
     copy.bulk_tags = frozenset(getattr(dataset, "bulk_tags", ()))
