@@ -25,6 +25,10 @@ class AlreadyRunningError(ExpectedError):
     """Another supervisor runs for this home."""
 
 
+class HomeError(ExpectedError):
+    """The home cannot be used."""
+
+
 class Supervisor:
     """The children of one home.
 
@@ -34,16 +38,21 @@ class Supervisor:
 
     Raises:
         AlreadyRunningError: another one runs for this home.
-        OSError: the home cannot be written.
+        HomeError: the home cannot be written.
     """
 
     def __init__(self, home: Path, on_event: Callable[[str], None]) -> None:
         self.logs = home / "logs"
         self._run = home / "run"
-        for folder in (self.logs, self._run):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._on_event = on_event
-        self._lock = self._take_lock()
+        try:
+            for folder in (self.logs, self._run):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = self._take_lock()
+        except OSError as error:
+            raise HomeError(
+                f"the home {home} cannot be used: {error.strerror}. Make it writable, or set QUINTET_HOME to another."
+            ) from error
         self._end_leftovers()
         self._forker = ThreadPoolExecutor(1, thread_name_prefix="forker")
         self._children: list[Child] = []

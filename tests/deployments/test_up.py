@@ -1,0 +1,257 @@
+"""`quintet up`: what it starts, keeps alive and ends."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from deployments.up import child as child_module
+from deployments.up.child import Child, ChildSpec
+from deployments.up.ports import PortInUseError, require_free
+from deployments.up.supervisor import AlreadyRunningError, HomeError, Supervisor
+
+PATIENCE_SECONDS = 60.0
+
+
+def eventually(what: Callable[[], Any]) -> Any:
+    """The first true answer."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        answer = what()
+        if answer:
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"never true: {what}")
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that runs until SIGTERM and then writes its name down."""
+    (tmp_path / "program_of_the_test.py").write_text(
+        "import signal, sys, time\n"
+        "def end(*_):\n"
+        "    open(sys.argv[2], 'a').write(sys.argv[1] + ' ')\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('runs', flush=True)\n"
+        "while True: time.sleep(0.1)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "program_of_the_test"
+
+
+@pytest.fixture
+def events() -> list[str]:
+    """What the supervisor told."""
+    return []
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, events: list[str]) -> Iterator[Supervisor]:
+    """A supervisor of an empty home."""
+    made = Supervisor(tmp_path / "home", events.append)
+    yield made
+    hurry = threading.Event()
+    hurry.set()
+    made.stop(hurry)
+
+
+def started(child: Child) -> int:
+    """The child's pid once it says that it runs."""
+    eventually(lambda: child.log.read_text().count("runs") == child.restarts + 1)
+    assert child.pid is not None
+    return child.pid
+
+
+def test_a_child_that_dies_is_started_again(supervisor: Supervisor, program: str, events: list[str]) -> None:
+    child = supervisor.start(ChildSpec("one", program, ("one", os.devnull)))
+    before = started(child)
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: child.restarts == 1 and child.pid)
+    assert child.pid != before
+    assert any("one was ended by SIGKILL" in event and "0.5 s" in event for event in events)
+
+
+def test_a_child_that_keeps_dying_waits_longer_each_time(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: list[str]
+) -> None:
+    (tmp_path / "dies_at_once.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    supervisor.start(ChildSpec("dying", "dies_at_once"))
+    eventually(lambda: len(events) >= 2)
+    assert "ended with code 3; starting it again in 0.5 s" in events[0]
+    assert "in 1 s" in events[1]
+
+
+def test_higher_stages_end_first(tmp_path: Path, program: str) -> None:
+    order = tmp_path / "order"
+    supervisor = Supervisor(tmp_path / "home", lambda event: None)
+    children = [
+        supervisor.start(ChildSpec(name, program, (name, str(order)), stage=stage))
+        for name, stage in (("server", 0), ("listener", 2), ("worker", 1))
+    ]
+    pids = [started(child) for child in children]
+    supervisor.stop(threading.Event())
+    assert order.read_text().split() == ["listener", "worker", "server"]
+    assert all(gone(pid) for pid in pids)
+
+
+def test_a_large_log_is_turned_over_while_it_is_written(
+    supervisor: Supervisor, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "LOG_BYTES", 4)
+    child = supervisor.start(ChildSpec("one", program, ("one", os.devnull)))
+    old = child.log.with_suffix(".log.1")
+    eventually(old.exists)
+    assert old.read_text() == "runs\n"
+    assert child.log.read_text() == ""
+    assert child.restarts == 0
+
+
+def test_one_supervisor_for_a_home(supervisor: Supervisor, tmp_path: Path) -> None:
+    with pytest.raises(AlreadyRunningError, match=f"process {os.getpid()}"):
+        Supervisor(tmp_path / "home", lambda event: None)
+
+
+def test_what_a_killed_supervisor_left_behind_is_ended(tmp_path: Path, program: str, events: list[str]) -> None:
+    from dataclasses import asdict
+
+    from deployments.processes import ProcessIdentity
+
+    left = subprocess.Popen([sys.executable, "-m", program, "left", os.devnull], stdout=subprocess.PIPE)
+    assert left.stdout is not None and left.stdout.readline() == b"runs\n"
+    identity = ProcessIdentity.of(left.pid)
+    assert identity is not None
+    folder = tmp_path / "home" / "run"
+    folder.mkdir(parents=True)
+    stranger = asdict(identity) | {"pid": os.getpid(), "started": 1.0}  # a pid that was used again
+    (folder / "children.json").write_text(json.dumps([asdict(identity), stranger]))
+    supervisor = Supervisor(tmp_path / "home", events.append)
+    assert left.wait(5) == 0
+    left.stdout.close()
+    assert events == ["ending 1 process(es) that an earlier `quintet up` left behind"]
+    supervisor.stop(threading.Event())
+
+
+def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HomeError, match=r"file cannot be used: .*QUINTET_HOME"):
+        Supervisor(tmp_path / "file", lambda event: None)
+
+
+def test_a_port_in_use_is_told_with_its_holder() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUseError, match=rf"port {port} .*Prefect's server.*process {os.getpid()}.*`--port`"):
+            require_free("127.0.0.1", port, purpose="Prefect's server", setting="`--port`")
+    require_free("127.0.0.1", port, purpose="Prefect's server", setting="`--port`")
+
+
+@pytest.fixture
+def up(home: Path, prefect_template: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]]:
+    """Starts `quintet up` in a home of its own, with Prefect's schema already in place."""
+    (home / "prefect").mkdir()
+    for file in prefect_template.parent.glob(f"{prefect_template.name}*"):
+        shutil.copy(file, home / "prefect" / file.name)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {
+        "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+        "PREFECT_SERVER_UI_ENABLED": "false",
+        "QUINTET_DICOM__RECEIVE__PORT": "0",
+    }
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+        command = [sys.executable, "-m", "deployments.cli", "up", "--json", "--port", "0", *options]
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        running.append(process)
+        assert process.stdout is not None and process.stderr is not None
+        line = process.stdout.readline()
+        if not line:
+            raise AssertionError(process.stderr.read())
+        ready: dict[str, Any] = json.loads(line)
+        return process, ready
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def test_up_starts_all_keeps_it_alive_and_ends_it(up: Any, home: Path) -> None:
+    process, ready = up()
+    children = ready["children"]
+    assert set(children) == {"prefect-server", "worker", "worker-critical", "task-worker", "dicom-listener"}
+    assert httpx.get(f"{ready['api']}/health").json() is True
+    deployments = httpx.post(f"{ready['api']}/deployments/filter", json={}).json()
+    assert "every-minute" in {deployment["name"] for deployment in deployments}
+    with socket.create_connection((ready["listener"]["host"], ready["listener"]["port"]), timeout=5):
+        pass
+    os.kill(children["dicom-listener"], signal.SIGKILL)
+
+    def others() -> list[int]:
+        listed = [each["pid"] for each in json.loads((home / "run" / "children.json").read_text())]
+        return listed if len(listed) == 5 and children["dicom-listener"] not in listed else []
+
+    pids = eventually(others)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(90) == 0
+    assert all(gone(pid) for pid in {*pids, *children.values()})
+    assert not (home / "run" / "children.json").exists()
+
+
+def test_children_end_with_a_killed_up_which_can_be_started_again(up: Any, home: Path) -> None:
+    process, ready = up("--no-workers", "--no-task-worker")
+    assert set(ready["children"]) == {"prefect-server", "dicom-listener"}
+    process.kill()
+    process.wait()
+    for pid in ready["children"].values():
+        eventually(lambda pid=pid: gone(pid))
+    process, again = up("--no-workers", "--no-task-worker", "--no-listener")
+    assert set(again["children"]) == {"prefect-server"}
+    assert again["listener"] is None
+
+
+def test_up_says_which_port_is_taken(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "deployments.cli", "up", "--port", port],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"port {port}" in done.stderr and "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (home / "run").exists()
