@@ -11,6 +11,8 @@ from tasks.dicom.core.identity import clean_uid
 
 C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
+C_ECHO_RQ = 0x0030
+C_CANCEL_RQ = 0x0FFF
 _AFFECTED_SOP_CLASS_UID = 0x0002
 _COMMAND_FIELD = 0x0100
 _MESSAGE_ID = 0x0110

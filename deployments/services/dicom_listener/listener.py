@@ -77,6 +77,11 @@ class Listener:
         bound = self._server.server_address
         return str(bound[0]), int(bound[1])
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open, admitted as associations or not."""
+        return len(self._server.connections)
+
     def start(self) -> Reconciliation:
         """Mend what a crash left behind, then listen; gives what was mended.
 
@@ -107,7 +112,9 @@ class Listener:
         return mended
 
     def stop(self, timeout: float = 20) -> None:
-        """Accept nothing more, finish the messages that are being received, and close what is open."""
+        """Accept nothing more, finish the messages that are being received, and close what is open; once is enough."""
+        if self._stopping.is_set():
+            return
         (self._home / READY_FILE).unlink(missing_ok=True)
         self._reception.draining.set()
         self._server.shutdown()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 
-from deployments.services.dicom_listener.command import C_STORE_RQ, Command
+from deployments.services.dicom_listener.command import C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command
 from tasks.dicom.core.spool import Part, ReceiveError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class StoreRequest:
 
 
 class MessageProvider(DIMSEServiceProvider):
-    """pynetdicom's message provider, with C-STORE requests streamed; all other messages are its own business."""
+    """pynetdicom's message provider with C-STORE requests streamed. C-ECHO is left to it; nothing else was accepted."""
 
     def __init__(self, assoc: "ReceivingAssociation") -> None:
         super().__init__(assoc)
@@ -83,7 +83,7 @@ class MessageProvider(DIMSEServiceProvider):
     @property
     def in_message(self) -> bool:
         """Whether the rest of a message is still to come."""
-        return self._store is not None or bool(self._command) or self.message is not None
+        return self._store is not None or bool(self._command)
 
     def receive_pdu(self, body: memoryview) -> None:
         """Take the body of a P-DATA-TF PDU (PS3.8 section 9.3.5).
@@ -131,13 +131,18 @@ class MessageProvider(DIMSEServiceProvider):
             if is_last:
                 self._complete()
         else:
-            self._pass_on(context_id, control, data)
+            raise ProtocolError("a data set came without a command")
 
     def _receive_command(self, context_id: int, raw: bytes) -> None:
         command = Command.decode(raw)
-        if command.field != C_STORE_RQ:
-            self._pass_on(context_id, 3, raw)
+        if command.field == C_ECHO_RQ and not command.has_data_set:
+            self._pass_on(context_id, raw)
             return
+        if command.field == C_CANCEL_RQ:
+            # There is nothing that could be cancelled; PS3.7 section 9.3.2.3 wants no answer.
+            return
+        if command.field != C_STORE_RQ:
+            raise ProtocolError("a request for a service that was not accepted")
         self._store = self._association.begin_store(command, context_id)
         if not command.has_data_set:
             self._store.refuse(CANNOT_UNDERSTAND, "the request has no data set")
@@ -151,8 +156,8 @@ class MessageProvider(DIMSEServiceProvider):
         self.msg_queue.put((queued.context_id, queued))
         self._association.attention.set()
 
-    def _pass_on(self, context_id: int, control: int, data: bytes | memoryview) -> None:
+    def _pass_on(self, context_id: int, raw: bytes) -> None:
         primitive = P_DATA()
-        primitive.presentation_data_value_list.append((context_id, bytes([control]) + bytes(data)))
+        primitive.presentation_data_value_list.append((context_id, b"\x03" + raw))
         self.receive_primitive(primitive)
         self._association.attention.set()
