@@ -26,6 +26,8 @@ async def table() -> tuple[list[dict[str, str]], str]:
     return rows, found[0].description or ""
 
 
+# All of them are connections to the Prefect server, which its own client leaves to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 async def test_the_flow_reports_then_marks_then_deletes_then_alarms(
     prefect_api: str, gateway: Gateway, clock: Clock
 ) -> None:
