@@ -37,7 +37,7 @@ def describe(counts: dict[str, int], space: Space, *, dry_run: bool) -> str:
     head = f"Dry run, nothing was changed; it would be: {told}." if dry_run else f"Found and done: {told}."
     return (
         f"{head}\n\nThe dustbin holds {space.files} files, {space.taken / _GIB:.2f} GiB, of which "
-        f"{space.marked / _GIB:.2f} GiB are marked. On its disk {space.free / _GIB:.1f} of {space.total / _GIB:.1f} GiB "
+        f"{space.marked / _GIB:.2f} GiB marked. On its disk {space.free / _GIB:.1f} of {space.total / _GIB:.1f} GiB "
         "are free."
     )
 
