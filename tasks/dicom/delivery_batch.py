@@ -144,7 +144,8 @@ class DeliveryBatch:
             )
             self._outcomes.claims[instance] = claim
             if trouble is not None and claim.state is not DeliveryState.SENT:
-                self._outcomes.failed(instance, trouble, claim.state)
+                doubtful = claim.state is DeliveryState.UNKNOWN
+                self._outcomes.failed(instance, trouble, claim.state if doubtful else DeliveryState.RETRY)
             else:
                 found.append((instance, claim.state))
         return found
@@ -172,7 +173,7 @@ class DeliveryBatch:
             try:
                 for instance, held in self._store.check(tuple(left), by):
                     left.remove(instance)
-                    if held is Held.SAME or (held is Held.PRESENT and not self._other_content(instance)):
+                    if held is Held.SAME or (held is Held.PRESENT and self._uid_is_enough(instance)):
                         self._outcomes.verified(instance, Verification(by.value))
                     else:
                         absent.append(instance)
@@ -184,9 +185,12 @@ class DeliveryBatch:
                 left = []
         return absent + left
 
-    def _other_content(self, instance: Instance) -> bool:
+    def _uid_is_enough(self, instance: Instance) -> bool:
+        """Whether the UID's being there means that this content is."""
+        if self._to.verify is Verification.READ_BACK:
+            return False
         with session(DOMAIN, read_only=True) as opened:
-            return delivery.has_other_content(opened, self._outcomes.claims[instance], destination=self._to.name)
+            return not delivery.has_other_content(opened, self._outcomes.claims[instance], destination=self._to.name)
 
     # Second round: send
 
