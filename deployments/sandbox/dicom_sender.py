@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
 from pydicom.uid import UID, MediaStorageDirectoryStorage
@@ -30,6 +31,7 @@ class Sendable(NamedTuple):
 
     path: Path
     sop_class_uid: str
+    #: Of the data set, which is what an instance says of itself; some files say otherwise in their file meta.
     sop_instance_uid: str
     transfer_syntax_uid: str
     #: SHA-256 of the data set's bytes, file meta excluded.
@@ -41,12 +43,10 @@ def examine(path: Path) -> Sendable | None:
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data_set = read_partial(file, lambda tag, _vr, _length: tag.group > 2)
-            # The reader stops at the first element after group 2.
-            offset = file.tell()
-            meta = data_set.file_meta
-            file.seek(offset)
+            meta = read_partial(file, lambda tag, _vr, _length: tag.group > 2).file_meta
+            # The reader stopped at the first element after group 2.
             digest = hashlib.sha256(file.read()).hexdigest()
+            data_set = dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
         sop_class, instance, syntax = (
             str(meta.get(keyword, "") or "")
             for keyword in ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
@@ -55,7 +55,7 @@ def examine(path: Path) -> Sendable | None:
         return None
     if not all(UID(uid).is_valid for uid in (sop_class, instance, syntax)) or sop_class == MediaStorageDirectoryStorage:
         return None
-    return Sendable(path, sop_class, instance, syntax, digest)
+    return Sendable(path, sop_class, str(data_set.get("SOPInstanceUID") or instance), syntax, digest)
 
 
 def send(address: tuple[str, int], called_ae: str, files: Sequence[Sendable]) -> Iterator[tuple[Sendable, int | None]]:
