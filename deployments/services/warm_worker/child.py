@@ -23,6 +23,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.logging.configuration import setup_logging
 from prefect.logging.loggers import flow_run_logger
 
+from deployments.services.warm_worker.defaults import give_defaults
 from deployments.services.warm_worker.intent import CANCEL_SIGNAL, listen_for_cancellation
 from deployments.services.warm_worker.jobs import Job
 from deployments.services.warm_worker.records import RunRecords
@@ -54,6 +55,7 @@ def run_job(job: Job, settings_of: SettingsOf) -> NoReturn:
 def _take_on(job: Job, settings_of: SettingsOf) -> None:
     logging_changed = settings_of.use(job.env)
     apply(job.env)
+    give_defaults()
     if not job.stream_output:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)

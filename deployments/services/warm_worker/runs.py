@@ -174,8 +174,7 @@ class RunStarter:
     async def _conclude(
         self, run: WarmRun, configuration: WarmJobConfiguration, working_dir: Path, code: int | None
     ) -> int:
-        if code == 0 and not run.cancelling:
-            return 0
+        # Asked even when it ended well: a run that was being cancelled cannot report that it completed.
         flow_run = await unfinished(self.client, run.flow_run.id)
         if flow_run is None:
             return 0
@@ -183,8 +182,6 @@ class RunStarter:
         hooks: Literal["crashed-hooks", "cancellation-hooks"]
         if run.cancelling or (flow_run.state is not None and flow_run.state.is_cancelling()):
             hooks = "cancellation-hooks"
-        elif code == 0:
-            return 0
         else:
             info = get_infrastructure_exit_info(code if code is not None else -signal.SIGKILL)
             how = f"exit code {code}" if code is not None else "unknown exit code"
@@ -203,4 +200,4 @@ class RunStarter:
         if hooks == "cancellation-hooks":
             await mark_cancelled(self.client, flow_run, "The run's process was ended.")
             return 0
-        return code if code is not None else -signal.SIGKILL
+        return code or -signal.SIGKILL

@@ -24,6 +24,7 @@ from prefect.logging.highlighters import PrefectConsoleHighlighter
 from pydantic import BaseModel
 
 from deployments.services.warm_worker.child import run_job
+from deployments.services.warm_worker.defaults import note_defaults
 from deployments.services.warm_worker.jobs import Job, Request
 from deployments.services.warm_worker.shortcuts import SettingsOf, install
 
@@ -180,6 +181,7 @@ def main(arguments: list[str]) -> None:
     control = socket.socket(fileno=int(arguments[0]))
     # Ctrl-C in a terminal is the worker's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    note_defaults()
     preload(arguments[1:])
     install()
     finish_models()

@@ -10,9 +10,12 @@ from uuid import UUID
 
 import anyio.abc
 import httpx
+from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.exceptions import Abort, InfrastructureNotFound, ObjectNotFound
+from prefect.settings import get_current_settings
 from prefect.states import Pending
 from prefect.types._datetime import now
 from prefect.utilities.engine import propose_state
@@ -350,6 +353,19 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._logger.warning("The API was not told about the process of flow run %s: %s", run.flow_run.id, error)
 
     # Cancelling them
+
+    async def _setup_cancellation_observer(self) -> None:
+        """Listen for cancellations always: Prefect leaves them to its runners unless a setting says otherwise."""
+        group = self._runs_task_group
+        if self._cancelling_observer is not None or self._work_pool is None or group is None:
+            return
+        pool = EventAnyResourceFilter(id=[f"prefect.work-pool.{self._work_pool.id}"])
+        observer = FlowRunCancellingObserver(
+            on_cancelling=lambda flow_run_id: group.start_soon(self._cancel_run, flow_run_id),
+            polling_interval=get_current_settings().worker.cancellation_poll_seconds,
+            event_filter=EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]), any_resource=pool),
+        )
+        self._cancelling_observer = await self._exit_stack.enter_async_context(observer)
 
     async def _cancel_run(self, flow_run_id: UUID) -> None:
         run = self._runs.get(flow_run_id)
