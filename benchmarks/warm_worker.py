@@ -70,9 +70,9 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 async def start_run(deployment: str, parameters: dict[str, Any]) -> None:
     """Start a run and do not wait for it."""
-    from prefect.deployments import run_deployment
+    from prefect.deployments.flow_runs import arun_deployment
 
-    await run_deployment(deployment, parameters=parameters, timeout=0)
+    await arun_deployment(deployment, parameters=parameters, timeout=0)
 
 
 def measure(kind: str, serving: psutil.Process, deployment: str, runs: int, out: Path) -> dict[str, Any]:

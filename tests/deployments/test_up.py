@@ -232,8 +232,7 @@ def test_children_end_with_a_killed_up_which_can_be_started_again(up: Any, home:
     assert set(ready["children"]) == {"prefect-server", "dicom-listener"}
     process.kill()
     process.wait()
-    for pid in ready["children"].values():
-        eventually(lambda pid=pid: gone(pid))
+    eventually(lambda: all(gone(pid) for pid in ready["children"].values()))
     process, again = up("--no-workers", "--no-task-worker", "--no-listener")
     assert set(again["children"]) == {"prefect-server"}
     assert again["listener"] is None

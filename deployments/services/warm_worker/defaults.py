@@ -57,7 +57,7 @@ def _noting_copy(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def give_defaults() -> None:
-    """Give the defaults of the present settings to all that took one; those made from now on take them by themselves."""
+    """Give the present defaults to all that took one; what is made from now on takes them by itself."""
     for (kind, name), original in _ORIGINALS.items():
         setattr(kind, name, original)
     settings = get_current_settings()

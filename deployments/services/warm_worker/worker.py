@@ -359,9 +359,13 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         group = self._runs_task_group
         if self._cancelling_observer is not None or self._work_pool is None or group is None:
             return
+
+        def on_cancelling(flow_run_id: UUID) -> None:
+            group.start_soon(self._cancel_run, flow_run_id)
+
         pool = EventAnyResourceFilter(id=[f"prefect.work-pool.{self._work_pool.id}"])
         observer = FlowRunCancellingObserver(
-            on_cancelling=lambda flow_run_id: group.start_soon(self._cancel_run, flow_run_id),
+            on_cancelling=on_cancelling,
             polling_interval=get_current_settings().worker.cancellation_poll_seconds,
             event_filter=EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]), any_resource=pool),
         )
