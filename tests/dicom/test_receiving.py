@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tasks.dicom.core.arrivals import Arrival, Batch, Origin
 from tasks.dicom.core.header import content_sha256
 from tasks.dicom.core.identity import Identity, read_file_identity
 from tasks.dicom.core.receiving import Committer
+from tasks.dicom.core.reconcile import reconcile
 from tasks.dicom.core.spool import (
     LedgerWriteError,
     Part,
@@ -192,23 +194,36 @@ def test_a_commit_that_fails_but_did_happen_counts(spool: Spool) -> None:
     assert len(rows()[0]) == 1
 
 
-def test_a_commit_of_unknown_fate_keeps_the_file_unacknowledged(spool: Spool) -> None:
-    answers = iter([True, False])
+@pytest.mark.parametrize("happened", [True, False])
+def test_a_commit_of_unknown_fate_keeps_the_file_unacknowledged(spool: Spool, happened: bool) -> None:
+    moods = iter(["lost answer", "gone"])
 
     @contextmanager
     def vanishing() -> Iterator[Session]:
-        if not next(answers):
+        mood = next(moods, "well")
+        if mood == "gone":
             raise ConnectionError("the ledger is gone")
         with session("dicom") as opened:
             yield opened
-        raise ConnectionResetError("the answer to COMMIT was lost")
+            if mood == "lost answer" and not happened:
+                raise ConnectionResetError("COMMIT was lost")
+        if mood == "lost answer":
+            raise ConnectionResetError("the answer to COMMIT was lost")
 
     committer = Committer(spool, vanishing, owner="test")
+    into = batch()
     with pytest.raises(LedgerWriteError):
-        committer.commit(arrival(spool, batch()))
+        committer.commit(arrival(spool, into))
+    assert len(names(spool)) == 1
+    stored = committer.commit(arrival(spool, into))
+    committer.end(into, "released")
     committer.close()
-    (receipt,) = rows()[1]
-    assert (spool.home / receipt.path).exists()
+    assert {row.state for row in rows()[0]} == {AssociationState.READY}
+    assert len(rows()[1]) == (2 if happened else 1)
+    adopted = reconcile(spool.home, begin, now=datetime.now(UTC)).adopted
+    assert len(adopted) == (0 if happened else 1)
+    assert stored.receipt_id not in adopted
+    assert names(spool) == sorted(f"{row.id}.dcm" for row in rows()[1])
 
 
 def test_one_bad_row_does_not_fail_the_others(spool: Spool) -> None:

@@ -151,7 +151,9 @@ class UpperLayer(DULServiceProvider):
         self._longest_pdu = longest_pdu
         self._buffer = memoryview(bytearray(longest_pdu))
         self._lock = threading.Lock()
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
         self._open = True
         self.last_data = time.monotonic()
 
@@ -204,10 +206,16 @@ class UpperLayer(DULServiceProvider):
         return super()._process_recv_primitive()
 
     def _read_pdu_data(self) -> None:
-        self.last_data = time.monotonic()
         wire = self.socket
         if not isinstance(wire, Wire):
             raise TypeError("the upper layer reads from a wire of its own")
+        self._read_pdu(wire)
+        # A data set is read to its end here; going round the loop for every PDU costs a millisecond an instance.
+        while self._association.dimse.in_message and self.event_queue.empty() and wire.ready:
+            self._read_pdu(wire)
+
+    def _read_pdu(self, wire: Wire) -> None:
+        self.last_data = time.monotonic()
         try:
             header = bytes(wire.recv(6))
         except OSError:

@@ -255,6 +255,8 @@ class Committer:
             for each in waiting:
                 # Deleting could leave a row without a file. Not acknowledged, so the sender sends it again.
                 each.arrival.part.keep()
+                # Perhaps it is; then the row must be ended with the batch.
+                each.arrival.batch.written = True
                 self._fail(each, cause)
             return
         for each in waiting:
