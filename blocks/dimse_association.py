@@ -55,7 +55,7 @@ class Peer:
 
 
 class _Caller(AE):
-    """An AE that closes the socket of a connection that failed; pynetdicom leaves it to the garbage collector."""
+    """An AE that closes its socket; pynetdicom leaves that of a failed or lost connection to the garbage collector."""
 
     _raw: socket.socket | None = None
 
@@ -135,12 +135,14 @@ def associate(
         raise UnreachableError(f"{peer} does not answer")
     try:
         yield association
+        if association.is_established:
+            association.release()
+        end(association)
     except BaseException:
         abort(association)
         raise
-    if association.is_established:
-        association.release()
-    end(association)
+    finally:
+        entity.close_socket()
 
 
 def abort(association: Association) -> None:

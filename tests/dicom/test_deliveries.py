@@ -446,10 +446,10 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_killed_worker_leaves_exactly_one_of_each_content(home: Path, tmp_path: Path) -> None:
-    ids = add(spool(home, 60))
-    with peer_process(tmp_path / "peer", "--delay", "0.02") as port:
+    ids = add(spool(home, 40))
+    with peer_process(tmp_path / "peer", "--delay", "0.01") as port:
         to = archive(port)
-        for share in (10, 30):
+        for share in (8, 20):
             with start_worker(to, ids) as worker:
                 until(lambda: states(ids).count(DeliveryState.VERIFIED) >= share)  # noqa: B023  called at once
                 worker.send_signal(signal.SIGKILL)
@@ -462,9 +462,9 @@ def test_a_killed_worker_leaves_exactly_one_of_each_content(home: Path, tmp_path
                 opened.exec(update(Delivery).where(col(Delivery.lease_until).is_not(None)).values(lease_until=past))
         with start_worker(to, ids) as worker:
             assert worker.wait(60) == 0
-        assert states(ids) == [DeliveryState.VERIFIED] * 60
+        assert states(ids) == [DeliveryState.VERIFIED] * 40
         told = report(tmp_path / "peer")
-    assert (told["arrivals"], told["distinct"], told["duplicates"]) == (60, 60, 0)
+    assert (told["arrivals"], told["distinct"], told["duplicates"]) == (40, 40, 0)
     assert {(each["sop_instance_uid"], each["content_sha256"]) for each in told["objects"]} == {
         (row.sop_instance_uid, row.content_sha256) for row in rows(ids)
     }
