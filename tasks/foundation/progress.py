@@ -7,7 +7,7 @@ It is shown in the Prefect UI as a progress bar and a one-line table on the flow
 import time
 from uuid import UUID
 
-from prefect.artifacts import Artifact
+from prefect.artifacts import ProgressArtifact, TableArtifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
@@ -48,8 +48,8 @@ class ProgressReport:
         if progress.step == self._last_step and progress.percent < 100 and now - self._last_at < MINIMUM_SECONDS:
             return
         self._last_at, self._last_step = now, progress.step
-        await Artifact(type="progress", key=BAR_KEY, data=progress.percent, description=progress.step).acreate()
-        await Artifact(type="table", key=TABLE_KEY, data=f"[{progress.model_dump_json()}]").acreate()
+        await ProgressArtifact(key=BAR_KEY, progress=progress.percent, description=progress.step).acreate()
+        await TableArtifact(key=TABLE_KEY, table=[progress.model_dump()]).acreate()
 
 
 async def read_progress(flow_run_id: UUID) -> Progress | None:
