@@ -2,8 +2,8 @@
 
     uv run python benchmarks/dicom_receive.py [--instances 500] [--rounds 3]
 
-Both receive the same CT-like instances (512 x 512 x 16 bit, 525 KB) from DCMTK's storescu, over one association and over
-four at once; the rounds of both alternate. Needs the Debian package dcmtk. Prints one JSON object. `storescp` runs with
+Both receive the same CT-like instances (512 x 512 x 16 bit, 525 KB) from DCMTK's storescu, over one association and
+over four at once; the rounds of both alternate. Needs the Debian package dcmtk. Prints one JSON object. `storescp` runs with
 TCP_NODELAY=1: without it Nagle's algorithm costs it 40 ms a response, and anything would look fast beside it.
 """
 
@@ -47,11 +47,11 @@ def main() -> None:
             for peer in PEERS:
                 with (storescp if peer == "storescp" else listener)(scratch / f"{peer}{number}") as (port, process):
                     for associations in (1, 4):
-                        before = sum(process.cpu_times()[:2])
+                        before = sum(process.cpu_times()[:4])
                         seconds = send(port, instances, associations)
                         name = f"{peer}_x{associations}"
                         rates.setdefault(name, []).append(len(instances) / seconds)
-                        spent = (sum(process.cpu_times()[:2]) - before) * 1000 / len(instances)
+                        spent = (sum(process.cpu_times()[:4]) - before) * 1000 / len(instances)
                         usage[name] = {
                             "cpu_ms_per_instance": round(spent, 2),
                             "rss_mb": round(process.memory_info().rss / 1e6, 1),

@@ -1,6 +1,7 @@
 """Durable receipt: when `Committer.commit` returns, the file and its ledger row survive a power cut.
 
-Used the same way by the DICOM listener, by the submission of files and by a web endpoint::
+Used the same way by the DICOM listener, by the submission of files (`adoption`) and by a web endpoint, with what
+`arrivals` and `spool` define::
 
     spool, committer = Spool(home), Committer(spool, begin, owner=presence.name)
     batch = Batch(Origin(SourceType.FILE_UPLOAD, "me"))
