@@ -20,7 +20,7 @@ def ui_url_of(api_url: str) -> str:
     return api_url.removesuffix("/").removesuffix("/api")
 
 
-def server_environment(home: Path, port: int) -> dict[str, str]:
+def server_environment(home: Path, port: int, *, prefect_blocks: bool = True) -> dict[str, str]:
     """Settings of the server; what the user's environment already says is left as it is."""
     wanted = {
         "PREFECT_HOME": str(home / "prefect"),
@@ -33,6 +33,7 @@ def server_environment(home: Path, port: int) -> dict[str, str]:
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # A run that waits for a place asks again after this time, not after 30 s.
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": str(prefect_blocks).lower(),
         "DO_NOT_TRACK": "1",
     }
     return {name: value for name, value in wanted.items() if not _said(name, os.environ)}
@@ -42,7 +43,7 @@ def _said(name: str, environment: Mapping[str, str]) -> bool:
     return bool(environment.get(name))
 
 
-def server_spec(home: Path, port: int) -> ChildSpec:
+def server_spec(home: Path, port: int, *, prefect_blocks: bool = True) -> ChildSpec:
     """The server as a child process.
 
     It is started as Prefect's own command starts it, without that command: its imports would cost another second.
@@ -58,7 +59,7 @@ def server_spec(home: Path, port: int) -> ChildSpec:
             # Open web sockets of workers would hold it up otherwise.
             *("--timeout-graceful-shutdown", "3"),
         ),
-        environment=server_environment(home, port),
+        environment=server_environment(home, port, prefect_blocks=prefect_blocks),
         stop_seconds=10,
         stage=0,
     )

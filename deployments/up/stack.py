@@ -41,6 +41,7 @@ class StackOptions:
         listener: whether DICOM is received.
         listener_port: port of the listener instead of the setting's; 0 takes a free one.
         drain_seconds: time that runs get to finish at the end.
+        prefect_blocks: whether the server registers Prefect's own block types, which takes it two seconds.
     """
 
     port: int = DEFAULT_PORT
@@ -50,6 +51,7 @@ class StackOptions:
     listener: bool = True
     listener_port: int | None = None
     drain_seconds: float = 60.0
+    prefect_blocks: bool = True
 
 
 class Service(NamedTuple):
@@ -92,7 +94,10 @@ class Stack:
     @classmethod
     def for_demo(cls, *, on_step: Callable[[str], None] = lambda step: None) -> "Stack":
         """One on free ports, beside whatever else runs here."""
-        return cls(StackOptions(port=0, listener_port=0, task_worker=False, drain_seconds=10), on_step=on_step)
+        return cls(
+            StackOptions(port=0, listener_port=0, task_worker=False, drain_seconds=10, prefect_blocks=False),
+            on_step=on_step,
+        )
 
     @property
     def api_url(self) -> str:
@@ -169,7 +174,7 @@ class Stack:
         server = None
         if not given:
             self._on_step("start Prefect's server")
-            server = self._supervisor.start(server_spec(root, port))
+            server = self._supervisor.start(server_spec(root, port, prefect_blocks=options.prefect_blocks))
         self._apply(server)
         self._on_step("start workers")
         for spec in self._worker_specs(config):

@@ -101,6 +101,15 @@ def test_path_entrypoints_are_run_by_prefects_engine(shared_pool: Pool, tmp_path
     noted(tmp_path, "echo")
 
 
+@pytest.mark.parametrize(
+    "variables", [{"working_dir": "/does/not/exist"}, {"stream_output": "{{ prefect.blocks.secret.is-not-there }}"}]
+)
+def test_a_run_that_cannot_be_started_is_crashed(shared_pool: Pool, tmp_path: Path, variables: dict[str, Any]) -> None:
+    run = shared_pool.run("warm-echo", {"folder": str(tmp_path), "values": []}, job_variables=variables)
+    shared_pool.state(run, "Crashed")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_killed_run_is_crashed_at_once_and_its_hook_runs(shared_pool: Pool, tmp_path: Path) -> None:
     run = shared_pool.run("warm-sleep", {"folder": str(tmp_path)})
     pid = noted(tmp_path, "sleeping")["pid"]

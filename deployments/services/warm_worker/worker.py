@@ -23,7 +23,7 @@ from prefect.workers.base import BaseWorker
 
 from deployments.processes import ProcessIdentity
 from deployments.services.warm_worker.configuration import WarmJobConfiguration, WarmVariables, WarmWorkerResult
-from deployments.services.warm_worker.fork_server import ForkServer, ForkServerError
+from deployments.services.warm_worker.fork_server import ForkServer
 from deployments.services.warm_worker.reconcile import reconcile
 from deployments.services.warm_worker.records import RunRecords
 from deployments.services.warm_worker.runs import RunStarter, WarmRun, module_entrypoint
@@ -274,15 +274,17 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             return
         if isinstance(pending, BaseException):
             raise pending
-        if isinstance(configured, BaseException):
-            raise configured
         if not pending:
             return
-        configuration, run.entrypoint = configured
-        submitted = self._emit_flow_run_submitted_event(configuration)
         try:
+            if isinstance(configured, BaseException):
+                raise configured
+            configuration, run.entrypoint = configured
+            submitted = self._emit_flow_run_submitted_event(configuration)
             result = await self.run(run.flow_run, configuration)
-        except (ForkServerError, OSError) as error:
+        except httpx.HTTPError:
+            raise
+        except Exception as error:  # noqa: BLE001  a run that cannot be started must not end the worker
             self.get_flow_run_logger(flow_run).exception("The run could not be started.")
             await mark_crashed(self.client, flow_run, f"The run could not be started: {error}", self._logger)
             return
