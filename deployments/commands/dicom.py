@@ -8,9 +8,49 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from deployments.commands import dicom_deliveries, dicom_dustbin, dicom_quarantine
 from deployments.errors import ExpectedError
 
 app = typer.Typer(no_args_is_help=True, help="The DICOM gateway: explain rules, submit files, look after deliveries.")
+app.add_typer(dicom_deliveries.app, name="deliveries")
+app.add_typer(dicom_dustbin.app, name="dustbin")
+app.add_typer(dicom_quarantine.app, name="quarantine")
+
+
+@app.command()
+def explain(
+    file: Annotated[Path, typer.Argument(help="A DICOM file.")],
+    calling_ae: Annotated[str | None, typer.Option(help="As if this AE title had sent it.")] = None,
+    called_ae: Annotated[str | None, typer.Option(help="As if it had called this AE title.")] = None,
+    source_ip: Annotated[str | None, typer.Option(help="As if it came from this address.")] = None,
+    source_type: Annotated[str, typer.Option(help="As if it came in this way.")] = "DIMSE_LISTENER",
+    source_id: Annotated[str, typer.Option(help="As if it came from this source.")] = "",
+    show_values: Annotated[bool, typer.Option("--show-values", help="Show values that may tell who it is.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say which rules match a file and why, what they would change, and where it would go. Nothing is changed.
+
+    The rules are those in QUINTET_HOME/dicom/rules.
+    """
+    from blocks.settings import settings
+    from tasks.dicom.core.header import UnreadableInstanceError, read_header
+    from tasks.dicom.core.rules import Source, load_rules
+    from tasks.dicom.core.rules import explain as explained
+    from tasks.dicom.core.tables import DOMAIN, SourceType
+    from tasks.dicom.crosswalks import open_crosswalks
+    from tasks.foundation.core.columns import utc_now
+
+    if source_type not in SourceType.__members__:
+        raise ExpectedError(f"no source type {source_type!r}; one of {', '.join(SourceType)}")
+    rules = load_rules(settings().domain_home(DOMAIN) / "rules")
+    try:
+        header = read_header(file)
+    except UnreadableInstanceError as error:
+        raise ExpectedError(f"{file}: {error.reason}. The gateway would put it into quarantine.") from error
+    source = Source(SourceType(source_type), source_id, calling_ae, called_ae, source_ip)
+    with open_crosswalks(rules) as crosswalk:
+        answer = explained(header.dataset, rules, source, now=utc_now(), crosswalk=crosswalk, show_values=show_values)
+    sys.stdout.write((answer.model_dump_json() if as_json else answer.text()) + "\n")
 
 
 @app.command()

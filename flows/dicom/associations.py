@@ -84,24 +84,30 @@ async def _evaluate(claim: Claim) -> None:
 async def _deliver_and_dispose(claim: Claim) -> None:
     report = ProgressReport()
     tried: dict[str, list[UUID]] = {}
+    disposed: set[UUID] = set()
     while True:
         claim.check()
         left = await _standing(claim)
         await _report(report, claim, "dispose" if left.disposable else "deliver")
-        for receipts in _batches(left.disposable):
+        # Each once: what the task leaves where it is has to wait, and not to keep this run busy.
+        disposable = [receipt for receipt in left.disposable if receipt not in disposed]
+        for receipts in _batches(disposable):
             await _finished(dispose_files.submit(receipts))
+        disposed.update(disposable)
         now = utc_now()
         due = left.due(now)
         if due and due != tried:
             await asyncio.gather(*(_deliver(name, ids) for name, ids in due.items()))
             tried = due
-        elif left.disposable:
+        elif disposable:
             tried = {}
-        elif not left.unsettled:
+        elif left.done:
             claim.release(AssociationState.DONE)
             return
         else:
-            next_due = now + NOT_NOW if due else left.next_due() or now
+            next_due = left.next_due() or now
+            if due or left.disposable:
+                next_due = now + NOT_NOW
             if next_due - now > PATIENCE:
                 claim.release(AssociationState.WAITING, due_at=next_due)
                 return

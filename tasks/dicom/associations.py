@@ -105,6 +105,9 @@ def _evaluate(paths: Sequence[str], home: Path, rules: Rules) -> EvaluationCount
                 refused[receipt.id] = error.reason
             except (ModificationError, MorphError) as error:
                 refused[receipt.id] = str(error)
+            except FileNotFoundError:
+                # Gone, or moved to quarantine by a run that was killed before it could say so: that tells them apart.
+                refused[receipt.id] = "the file is missing from the spool"
             except OSError as error:
                 # Not the file's fault (nor is a crosswalk that does not answer): it stays RECEIVED, to be tried again.
                 logger(receipt=str(receipt.id)).error("cannot process the file now", error=type(error).__name__)

@@ -164,7 +164,10 @@ def record(
 
 def _record_output(session: Session, wanted: Output, destinations: list[str], home: Path, *, now: datetime) -> Output:
     output, inserted = insert_if_absent(session, wanted, key=("sop_instance_uid", "content_sha256"))
-    if not inserted and output.path != wanted.path and not (home / output.path).exists():
+    if not inserted:
+        # Locked, so that the file it names is not removed between our look and our commit.
+        output = session.exec(select(Output).where(Output.id == output.id).with_for_update()).one()
+    if output.path != wanted.path and not (home / output.path).exists():
         # The same content came before and its file has left; this one stands in for it.
         output.path, output.staged = wanted.path, wanted.staged
         session.add(output)

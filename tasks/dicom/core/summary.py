@@ -40,7 +40,7 @@ class Standing:
     unevaluated: list[str] = field(default_factory=list)
     #: Deliveries not settled: destination to (id, when it is due).
     unsettled: dict[str, list[tuple[UUID, datetime]]] = field(default_factory=dict)
-    #: Evaluated files all of whose deliveries are settled.
+    #: Evaluated files all of whose deliveries are settled, and quarantined ones that a replay delivered after all.
     disposable: list[UUID] = field(default_factory=list)
 
     @property
@@ -92,7 +92,9 @@ def standing(session: Session, association_id: UUID) -> Standing:
             entries = left.unsettled.setdefault(delivery.destination, [])
             if (delivery.id, at) not in entries:
                 entries.append((delivery.id, at))
-        if receipt.state is ReceiptState.EVALUATED and not unsettled:
+        verified = bool(deliveries) and all(delivery.state is DeliveryState.VERIFIED for delivery in deliveries)
+        replayed = receipt.state is ReceiptState.QUARANTINED and verified
+        if replayed or (receipt.state is ReceiptState.EVALUATED and not unsettled):
             left.disposable.append(receipt.id)
     return left
 
