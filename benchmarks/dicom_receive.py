@@ -3,8 +3,8 @@
     uv run python benchmarks/dicom_receive.py [--instances 500] [--rounds 3]
 
 Both receive the same CT-like instances (512 x 512 x 16 bit, 525 KB) from DCMTK's storescu, over one association and
-over four at once; the rounds of both alternate. Needs the Debian package dcmtk. Prints one JSON object. `storescp` runs with
-TCP_NODELAY=1: without it Nagle's algorithm costs it 40 ms a response, and anything would look fast beside it.
+over four at once; the rounds of both alternate. Needs the Debian package dcmtk. Prints one JSON object. `storescp` runs
+with TCP_NODELAY=1: without it Nagle's algorithm costs it 40 ms a response, and anything would look fast beside it.
 """
 
 import argparse
