@@ -18,7 +18,7 @@ from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr, StringConstraints
 from sqlalchemy import Column, MetaData, Table, and_, create_engine, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchTableError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, NoSuchTableError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 # A crosswalk is asked while instances wait; a database that takes longer is as good as away.
@@ -84,7 +84,7 @@ class CrosswalkClient:
         try:
             bound = [_as_column(column, key) for column, key in zip(key_columns, keys, strict=True)]
         except ValueError:
-            # A text that is no number is in no column of numbers.
+            # What a column cannot hold is in no row.
             return None
         matching = and_(*(column == value for column, value in zip(key_columns, bound, strict=True)))
         # A second row is all that is needed to know that there are too many.
@@ -138,13 +138,19 @@ def _as_column(column: Column[Any], key: str) -> Any:
         kind = column.type.python_type
     except NotImplementedError:
         return key
-    return int(key) if kind is int else key
+    if "\0" in key:
+        raise ValueError("no database holds this character in a text")
+    if kind is not int:
+        return key
+    if abs(whole := int(key)) >= 2**63:
+        raise ValueError("no column of integers holds it")
+    return whole
 
 
 def _unusable(error: SQLAlchemyError | OSError) -> CrosswalkTableError:
     # Only the kind of the error: its text quotes the statement, the keys or the URL.
-    if isinstance(error, DBAPIError) and not error.connection_invalidated and error.orig is not None:
-        return CrosswalkUnreachableError(f"the database does not answer as it should ({type(error.orig).__name__})")
+    if isinstance(error, DataError | ProgrammingError):
+        return CrosswalkMismatchError(f"the database refuses the question ({type(error.orig).__name__})")
     return CrosswalkUnreachableError(f"the database does not answer ({type(error).__name__})")
 
 

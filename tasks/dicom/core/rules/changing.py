@@ -26,7 +26,7 @@ from tasks.dicom.core.rules.modifications import (
 )
 from tasks.dicom.core.rules.paths import Location, Step, TagPath
 from tasks.dicom.core.rules.patterns import replaced
-from tasks.dicom.core.rules.text_encoding import UTF_8, character_sets, writable
+from tasks.dicom.core.rules.text_encoding import UTF_8, character_sets
 from tasks.dicom.core.rules.values import make_element, texts
 
 SPECIFIC_CHARACTER_SET = BaseTag(0x00080005)
@@ -164,8 +164,8 @@ def _write(
     tag = _reserved(location.holder, path.last)
     before = None if location.in_bulk else _existing(location)
     chosen = vr or (before.VR if before is not None else None) or path.last.known_vr() or "UN"
-    _, encodings = character_sets(location.holders)
-    after = make_element(tag, chosen, values, encoded_in=encodings[0])
+    encoded_in = character_sets(location.holders).first
+    after = make_element(tag, chosen, values, encoded_in=encoded_in)
     if before is not None and before.VR == after.VR and texts(before) == texts(after) and before.value == after.value:
         return
     yield from _make_writable(location.holders, dataset, after, path)
@@ -200,9 +200,10 @@ def _make_writable(
     """Switch to UTF-8 where the character set that counts cannot hold a new text."""
     if element.VR not in CUSTOMIZABLE_CHARSET_VR:
         return
-    owner, encodings = character_sets(holders)
-    if all(writable(text, element.VR, encodings) for text in texts(element) or ()):
+    declared = character_sets(holders)
+    if all(declared.can_hold(text, element.VR) for text in texts(element) or ()):
         return
+    owner = declared.owner
     before = owner.get(SPECIFIC_CHARACTER_SET)
     after = DataElement(SPECIFIC_CHARACTER_SET, "CS", UTF_8)
     owner[SPECIFIC_CHARACTER_SET] = after
