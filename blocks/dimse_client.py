@@ -250,9 +250,14 @@ class DimseClient:
             for instance in batch:
                 _must_be_open(association)
                 compared.expect(instance)
+                failed = False
                 for status, _ in association.send_c_get(_keys(instance), model):
-                    _must_not_fail(status, "C-GET", tolerated=() if compared.received else (0xA702, 0xB000))
-                yield instance, compared.held()
+                    # Sub-operations that fail (A702, B000) concern this instance: it is there, and was not given back.
+                    _must_not_fail(status, "C-GET", tolerated=(0xA702, 0xB000))
+                    failed = failed or bool(status.get("NumberOfFailedSuboperations"))
+                    failed = failed or status.Status in (0xA702, 0xB000)
+                held = compared.held()
+                yield instance, Held.UNTOLD if failed and held is not Held.SAME else held
 
 
 @contextmanager
@@ -319,11 +324,6 @@ class _Comparison:
     def __init__(self) -> None:
         self._expected: Instance | None = None
         self._results: list[bool] = []
-
-    @property
-    def received(self) -> int:
-        """How many objects came back for the expected instance."""
-        return len(self._results)
 
     def expect(self, instance: Instance) -> None:
         """Say what is asked for next."""

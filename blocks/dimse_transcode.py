@@ -20,6 +20,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from blocks.instance_store import Instance, UndecodableError
 
 UNCOMPRESSED = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+TRAILING_PADDING = 0xFFFCFFFC
 # PS3.5 6.2: the values that byte ordering applies to, and the width of their words; array type codes.
 _WORDS = {"OW": "H", "OF": "I", "OL": "I", "OD": "Q", "OV": "Q"}
 
@@ -168,6 +169,9 @@ def same_elements(first: Path, second: Path) -> bool:
 
 def _canonical_sha256(path: Path, scratch: Path) -> str:
     dataset = dcmread(path, force=True)
+    # PS3.10 7.2: padding after the data set means nothing, and receivers drop it.
+    if TRAILING_PADDING in dataset:
+        del dataset[TRAILING_PADDING]
     _plain_lengths(dataset)
     dataset.file_meta = FileMetaDataset()
     implicit, little = dataset.original_encoding

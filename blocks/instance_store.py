@@ -105,6 +105,8 @@ class Held(StrEnum):
     #: Only other content.
     OTHER = "OTHER"
     ABSENT = "ABSENT"
+    #: It was asked, and could not say of this one.
+    UNTOLD = "UNTOLD"
 
 
 class Check(StrEnum):

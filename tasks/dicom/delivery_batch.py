@@ -172,6 +172,8 @@ class DeliveryBatch:
                 break
             try:
                 for instance, held in self._store.check(tuple(left), by):
+                    if held is Held.UNTOLD:
+                        continue
                     left.remove(instance)
                     if held is Held.SAME or (held is Held.PRESENT and self._uid_is_enough(instance)):
                         self._outcomes.verified(instance, Verification(by.value))
@@ -280,6 +282,9 @@ class DeliveryBatch:
         else:
             if held is Held.SAME:
                 self._outcomes.verified(instance, Verification.READ_BACK)
+            elif held is Held.UNTOLD:
+                reason = f"{duplicate}; its content was not given back"
+                self._outcomes.final(instance, DeliveryState.CONFLICT, reason, duplicate)
             else:
                 self._outcomes.final(instance, DeliveryState.CONFLICT, f"{duplicate}, with other content", duplicate)
 
@@ -297,6 +302,9 @@ class DeliveryBatch:
                 elif held is Held.OTHER:
                     reason = "the destination holds other content under this SOP Instance UID"
                     self._outcomes.final(instance, DeliveryState.CONFLICT, reason)
+                elif held is Held.UNTOLD:
+                    error = StoreError("it was acknowledged, and the destination could not give it back")
+                    self._outcomes.failed(instance, error, DeliveryState.SENT)
                 else:
                     error = StoreError("it was acknowledged, and the destination does not find it")
                     self._outcomes.failed(instance, error, DeliveryState.UNKNOWN)
