@@ -37,6 +37,7 @@ class StackOptions:
         port: port of Prefect's server; 0 takes a free one. Unused where `PREFECT_API_URL` names a server.
         queues: serve these queues with one worker; by default all with one and the critical ones with another.
         workers: whether workers are started.
+        critical_worker: whether the critical queues have a worker of their own.
         task_worker: whether background tasks are served.
         listener: whether DICOM is received.
         listener_port: port of the listener instead of the setting's; 0 takes a free one.
@@ -47,6 +48,7 @@ class StackOptions:
     port: int = DEFAULT_PORT
     queues: tuple[str, ...] = ()
     workers: bool = True
+    critical_worker: bool = True
     task_worker: bool = True
     listener: bool = True
     listener_port: int | None = None
@@ -95,7 +97,14 @@ class Stack:
     def for_demo(cls, *, on_step: Callable[[str], None] = lambda step: None) -> "Stack":
         """One on free ports, beside whatever else runs here."""
         return cls(
-            StackOptions(port=0, listener_port=0, task_worker=False, drain_seconds=10, prefect_blocks=False),
+            StackOptions(
+                port=0,
+                listener_port=0,
+                task_worker=False,
+                critical_worker=False,
+                drain_seconds=10,
+                prefect_blocks=False,
+            ),
             on_step=on_step,
         )
 
@@ -175,10 +184,11 @@ class Stack:
         if not given:
             self._on_step("start Prefect's server")
             server = self._supervisor.start(server_spec(root, port, prefect_blocks=options.prefect_blocks))
-        self._apply(server)
-        self._on_step("start workers")
+        # They import while the server starts, and wait for what `apply` makes.
         for spec in self._worker_specs(config):
             self._supervisor.start(spec)
+        self._apply(server)
+        self._on_step("start workers")
         if options.task_worker:
             self._supervisor.start(ChildSpec("task-worker", "deployments.services.task_worker", stage=2))
         if options.listener:
@@ -220,6 +230,9 @@ class Stack:
         if self.options.queues:
             yield self._worker_spec(config, "worker", self.options.queues)
             return
+        if not self.options.critical_worker:
+            yield self._worker_spec(config, "worker", ())
+            return
         yield self._worker_spec(config, "worker", (), standby=critical)
         if critical:
             yield self._worker_spec(config, "worker-critical", critical)
@@ -232,7 +245,7 @@ class Stack:
         drain = self.options.drain_seconds
         if config.work_pool_type == "warm":
             after = tuple(part for queue in standby or () for part in ("--standby-queue", queue))
-            arguments = (*who, *only, *after, "--drain-seconds", str(drain))
+            arguments = (*who, *only, *after, "--await-pool", "--drain-seconds", str(drain))
             return ChildSpec(name, "deployments.services.warm_worker", arguments, stop_seconds=drain + 20, stage=1)
         arguments = ("worker", "start", "--type", config.work_pool_type, *who, *only)
         return ChildSpec(name, "prefect", arguments, stop_seconds=drain + 20, stage=1)

@@ -23,6 +23,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work-queue", action="append", default=[], help="serve only this queue (may be repeated)")
     parser.add_argument("--standby-queue", action="append", default=[], help="let this queue's own worker go first")
     parser.add_argument("--name", help="name of the worker; by default a random one")
+    parser.add_argument("--await-pool", action="store_true", help="wait for the pool instead of making it")
     parser.add_argument("--limit", type=int, help="runs at once; limits on queues are the better way")
     parser.add_argument("--drain-seconds", type=float, default=60, help="time for runs to finish at the end")
     parser.add_argument("--preload", action="append", default=[], help="package to import beforehand [flows]")
@@ -37,6 +38,7 @@ async def work(options: argparse.Namespace) -> None:
         options.pool,
         work_queues=options.work_queue,
         standby_queues=options.standby_queue,
+        await_pool=options.await_pool,
         name=options.name,
         limit=options.limit,
         drain_seconds=options.drain_seconds,

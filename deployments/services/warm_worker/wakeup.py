@@ -11,15 +11,21 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 from uuid import UUID
 
+import httpx
+from prefect._internal.observers import FlowRunCancellingObserver
+from prefect.client.orchestration import get_client
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.events.schemas.events import Event
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
 
 # Names of the Scheduled states in which a run can be due.
 SCHEDULED_EVENTS = [
     f"prefect.flow-run.{name}" for name in ("Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot", "Resuming")
 ]
 GREATEST_DELAY_SECONDS = 30.0
+POOL_POLL_SECONDS = 0.2
 
 
 class Queue(NamedTuple):
@@ -71,3 +77,25 @@ def _queue(event: Event) -> Queue | None:
         if related.role == "work-queue":
             return Queue(_id(related.id), related.name or "")
     return None
+
+
+def cancellation_observer(work_pool_id: UUID, on_cancelling: Callable[[UUID], None]) -> FlowRunCancellingObserver:
+    """Prefect's observer of cancellations for the runs of one pool: events, or polling while there are none."""
+    pool = EventAnyResourceFilter(id=[f"prefect.work-pool.{work_pool_id}"])
+    return FlowRunCancellingObserver(
+        on_cancelling=lambda flow_run_id: on_cancelling(flow_run_id),
+        polling_interval=get_current_settings().worker.cancellation_poll_seconds,
+        event_filter=EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]), any_resource=pool),
+    )
+
+
+async def wait_for_pool(name: str) -> None:
+    """Wait until the API answers and has the pool."""
+    async with get_client() as client:
+        while True:
+            try:
+                await client.read_work_pool(name)
+            except (httpx.HTTPError, ObjectNotFound):
+                await asyncio.sleep(POOL_POLL_SECONDS)
+            else:
+                return

@@ -10,12 +10,9 @@ from uuid import UUID
 
 import anyio.abc
 import httpx
-from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
-from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.exceptions import Abort, InfrastructureNotFound, ObjectNotFound
-from prefect.settings import get_current_settings
 from prefect.states import Pending
 from prefect.types._datetime import now
 from prefect.utilities.engine import propose_state
@@ -28,7 +25,7 @@ from deployments.services.warm_worker.reconcile import reconcile
 from deployments.services.warm_worker.records import RunRecords
 from deployments.services.warm_worker.runs import RunStarter, WarmRun, module_entrypoint
 from deployments.services.warm_worker.states import active_runs, mark_crashed
-from deployments.services.warm_worker.wakeup import Queue, listen_for_runs
+from deployments.services.warm_worker.wakeup import Queue, cancellation_observer, listen_for_runs, wait_for_pool
 
 RECONCILE_SECONDS = 10.0
 # Time a run has to end by itself after SIGTERM: its hooks run in it. Prefect's own workers give the same.
@@ -47,6 +44,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         work_pool_name: the work pool, of type `warm`.
         preload: packages that are imported before the first fork.
         standby_queues: queues that another worker serves first; this one takes what that one leaves.
+        await_pool: wait for somebody else to make the pool, while importing; by default the worker makes it.
         drain_seconds: time that runs have to finish when the worker is stopped; the rest is ended and Crashed.
         state_dir: folder of the run records; by default `run/warm-worker` in `QUINTET_HOME`.
         options: those of Prefect's `BaseWorker` (`work_queues`, `name`, `limit`, ...).
@@ -64,6 +62,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         *args: Any,
         preload: Sequence[str] = ("flows",),
         standby_queues: Sequence[str] = (),
+        await_pool: bool = False,
         drain_seconds: float = 60,
         state_dir: Path | None = None,
         **options: Any,
@@ -71,6 +70,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         super().__init__(work_pool_name, *args, **options)
         self._preload = preload
         self._standby_queues = set(standby_queues)
+        self._await_pool = await_pool
         self._drain_seconds = drain_seconds
         self._state_dir = state_dir
         self._runs: dict[UUID, WarmRun] = {}
@@ -90,6 +90,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         self._records.prepare()
         self._forks = ForkServer(self._preload, self._logger)
         self._forks.start()
+        if self._await_pool:
+            await wait_for_pool(self._work_pool_name)
         await super().setup()
         self._starter = RunStarter(self.client, self._forks, self._records, self._me, self._logger)
         self._in_background(self._reconcile_for_ever(), "reconcile")
@@ -365,12 +367,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         def on_cancelling(flow_run_id: UUID) -> None:
             group.start_soon(self._cancel_run, flow_run_id)
 
-        pool = EventAnyResourceFilter(id=[f"prefect.work-pool.{self._work_pool.id}"])
-        observer = FlowRunCancellingObserver(
-            on_cancelling=on_cancelling,
-            polling_interval=get_current_settings().worker.cancellation_poll_seconds,
-            event_filter=EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]), any_resource=pool),
-        )
+        observer = cancellation_observer(self._work_pool.id, on_cancelling)
         self._cancelling_observer = await self._exit_stack.enter_async_context(observer)
 
     async def _cancel_run(self, flow_run_id: UUID) -> None:
