@@ -25,6 +25,11 @@ TRAILING_PADDING = 0xFFFCFFFC
 _WORDS = {"OW": "H", "OF": "I", "OL": "I", "OD": "Q", "OV": "Q"}
 
 
+def _is_of_the_system(error: Exception) -> bool:
+    """Whether a disk failed; pydicom also raises OSError, without a number, for files that end too early."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Take values as they are: pydicom's complaints about them quote patients' names, and the receiver is to judge."""
@@ -70,9 +75,9 @@ def transcode(instance: Instance, transfer_syntax_uid: str, target: Path) -> Non
     try:
         with quiet():
             _write_turned(instance, source, transfer_syntax_uid, target)
-    except OSError:
-        raise
     except Exception as error:
+        if _is_of_the_system(error):
+            raise
         # Decoders fail in as many ways as there are broken files; each means that this instance cannot be turned.
         raise UndecodableError(
             f"cannot be turned from {syntax_name(source)} into {syntax_name(transfer_syntax_uid)}: "
@@ -160,9 +165,9 @@ def same_elements(first: Path, second: Path) -> bool:
     try:
         with quiet(), TemporaryDirectory(prefix="quintet-compare-") as folder:
             digests = {_canonical_sha256(path, Path(folder) / "canonical.dcm") for path in (first, second)}
-    except OSError:
-        raise
-    except Exception:  # noqa: BLE001  pydicom raises nearly anything on a broken data set; equal it is not
+    except Exception as error:
+        if _is_of_the_system(error):
+            raise
         return False
     return len(digests) == 1
 
@@ -173,7 +178,7 @@ def _canonical_sha256(path: Path, scratch: Path) -> str:
     if TRAILING_PADDING in dataset:
         del dataset[TRAILING_PADDING]
     _plain_lengths(dataset)
-    dataset.file_meta = FileMetaDataset()
+    dataset.preamble, dataset.file_meta = None, FileMetaDataset()
     implicit, little = dataset.original_encoding
     dataset.save_as(scratch, implicit_vr=implicit, little_endian=little, overwrite=True, enforce_file_format=False)
     return file_sha256(scratch, 0)

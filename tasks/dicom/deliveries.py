@@ -134,7 +134,8 @@ def replay_deliveries(delivery_ids: list[UUID], destination: str | None = None) 
         destination: another destination's name in the rules.
 
     Returns:
-        The deliveries that are due now; the sweep delivers them, or `deliver_batch` at once.
+        The deliveries that are due now, for `deliver_batch`. The sweep delivers them too, unless their file is in
+        quarantine.
 
     Raises:
         UnknownDestinationError: the rules have no such destination; nothing was changed.

@@ -10,7 +10,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import evt
 
 from blocks.dimse import DimseClient, DimsePeer
-from blocks.dimse_transcode import transcode
+from blocks.dimse_transcode import same_elements, transcode
 from blocks.instance_store import (
     BusyError,
     CannotTellError,
@@ -270,6 +270,25 @@ def test_a_refused_sop_class_is_for_good(tmp_path: Path) -> None:
         refused, stored = send(client(peer.port), [instance, other])
     assert isinstance(refused, ContextRefusedError)
     assert stored == Stored(0)
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_bigendian.dcm", "rtplan.dcm", "reportsi.dcm"])
+def test_content_is_the_same_however_it_is_written(tmp_path: Path, name: str) -> None:
+    original = bundled(name).path
+    dataset = dcmread(original)
+    # As receivers write what they parsed: no preamble, no padding, other sequence lengths.
+    dataset.preamble = b"\0" * 128
+    dataset.pop(0xFFFCFFFC, None)
+    for element in dataset:
+        if element.VR == "SQ":
+            element.is_undefined_length = not element.is_undefined_length
+    dataset.save_as(tmp_path / "rewritten.dcm")
+    assert same_elements(original, tmp_path / "rewritten.dcm")
+    dataset.SeriesDescription = "changed"
+    dataset.save_as(tmp_path / "changed.dcm")
+    assert not same_elements(original, tmp_path / "changed.dcm")
+    (tmp_path / "broken.dcm").write_bytes(original.read_bytes()[:-400])
+    assert not same_elements(original, tmp_path / "broken.dcm")
 
 
 # Looking up
