@@ -24,6 +24,9 @@ def check() -> None:
     for change in changes:
         show(console, change)
     if changes:
-        console.print(f"{len(changes)} differences; `quintet apply` makes them true", highlight=False)
+        told = "1 difference; `quintet apply` removes it"
+        if len(changes) > 1:
+            told = f"{len(changes)} differences; `quintet apply` removes them"
+        console.print(told, highlight=False)
         raise typer.Exit(1)
     console.print("nothing to change")

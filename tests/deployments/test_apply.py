@@ -1,7 +1,6 @@
 """`quintet apply` on a real server: it makes true, it prunes, and the second time it has nothing to do."""
 
-import subprocess
-import sys
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -21,8 +20,8 @@ TRIGGER = "dicom-sweep-when-a-destination-recovers"
 
 @pytest.fixture
 async def applied(own_api: str) -> PrefectClient:
-    """Everything applied."""
-    await apply_all()
+    """Everything applied, whatever type the pool was left with."""
+    await apply_all(recreate_work_pool=True)
     return get_client()
 
 
@@ -171,7 +170,7 @@ async def test_a_pool_of_another_type_is_recreated_only_when_told(applied: Prefe
     assert await plan_all() == []
 
 
-async def test_many_at_once_end_in_one_of_each(own_api: str) -> None:
+async def test_many_at_once_end_in_one_of_each(applied: PrefectClient) -> None:
     async with get_client() as client:
         for name in (TRIGGER, "quintet-alert-dicom-dead-letter"):
             for automation in await client.read_automations_by_name(name):
@@ -179,8 +178,7 @@ async def test_many_at_once_end_in_one_of_each(own_api: str) -> None:
         for queue in await client.read_work_queues(work_pool_name="quintet"):
             if queue.name == "dicom":
                 await client.delete_work_queue_by_id(queue.id)
-    script = "import asyncio; from deployments.apply import apply_all; asyncio.run(apply_all(recreate_work_pool=True))"
-    running = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    errors = [process.communicate(timeout=120)[1] for process in running]
-    assert [process.returncode for process in running] == [0, 0, 0], errors
+    await asyncio.gather(*(_apply(get_client()) for _ in range(3)))
     assert await plan_all() == []
+    async with get_client() as client:
+        assert len(await client.read_automations_by_name(TRIGGER)) == 1

@@ -1,6 +1,7 @@
 """From an empty server to finished runs: apply, a warm worker, a cron, a trigger, `prefect deployment run`, status."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -14,8 +15,12 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, StateType
+from typer.testing import CliRunner
 
 from deployments.apply import apply_all, plan_all
+from deployments.commands import apply as apply_command
+from deployments.commands import check as check_command
+from deployments.commands import status as status_command
 from deployments.doctor import examine
 from deployments.status import run_status, runs_of
 
@@ -100,6 +105,8 @@ def test_everything_turns(worker: None, applied: str) -> None:
         assert (status.flow, status.state) == ("dicom-clean-dustbin", "Completed")
         assert status.progress is not None
         assert (status.progress.step, status.progress.percent) == ("done", 100)
+        shown = CliRunner().invoke(status_command.app, [str(done.id), "--json"])
+        assert json.loads(shown.stdout) == status.model_dump(mode="json")
         assert done.id in [found.id for found in asyncio.run(runs_of("dicom-clean-dustbin"))]
 
         findings = {finding.name: finding for finding in examine()}
@@ -123,6 +130,24 @@ def test_everything_turns(worker: None, applied: str) -> None:
             ),
         )
         assert fired.state_type is StateType.COMPLETED, fired.state
+
+
+def test_check_and_apply_tell_the_same(applied: str) -> None:
+    runner = CliRunner()
+    assert (runner.invoke(check_command.app).exit_code, runner.invoke(check_command.app).stdout) == (
+        0,
+        "nothing to change\n",
+    )
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name("dicom-deliveries", 9)
+    told = runner.invoke(check_command.app)
+    assert told.exit_code == 1
+    assert told.stdout.splitlines() == [
+        "changed limit dicom-deliveries (limit)",
+        "1 difference; `quintet apply` removes it",
+    ]
+    assert runner.invoke(apply_command.app).stdout == "changed limit dicom-deliveries (limit)\n"
+    assert runner.invoke(apply_command.app).stdout == "nothing changed\n"
 
 
 def test_prefects_own_deploy_makes_the_same(applied: str) -> None:

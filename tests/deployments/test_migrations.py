@@ -76,10 +76,10 @@ def test_rows_survive_and_references_hold_after_it(empty_database: str) -> None:
 
 def test_two_processes_at_once_migrate_once(empty_database: str) -> None:
     script = "from deployments.migrations import migrate; print(migrate('dicom')[0])"
-    running = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    running = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = sorted(process.communicate(timeout=60)[0].strip() for process in running)
-    assert [process.returncode for process in running] == [0, 0, 0]
-    assert answers == [head("dicom"), head("dicom"), "None"]
+    assert [process.returncode for process in running] == [0, 0]
+    assert answers == [head("dicom"), "None"]
     assert differences("dicom") == []
 
 
