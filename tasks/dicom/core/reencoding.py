@@ -42,7 +42,11 @@ def changed_elements(header: Header, dataset: Dataset) -> dict[int, bytes | None
             changed[number] = None
     for tag in dataset.keys():  # noqa: SIM118 - iterating the data set itself would decode every element
         there = tag in pristine
-        if there and not recode and dataset.get_item(tag) == pristine.get_item(tag):
+        if (
+            there
+            and not recode
+            and dataset.get_item(tag, keep_deferred=True) == pristine.get_item(tag, keep_deferred=True)
+        ):
             continue
         new = _encoded(dataset, tag, header.encoding, encodings, recode)
         if there and new == _encoded_before(pristine, tag, header.encoding):
@@ -53,7 +57,9 @@ def changed_elements(header: Header, dataset: Dataset) -> dict[int, bytes | None
 
 def _encodings(dataset: Dataset, pristine: Dataset, before: list[str]) -> list[str]:
     """The character sets to write in. What the file declares need not be understood while nobody changes it."""
-    if dataset.get_item(SPECIFIC_CHARACTER_SET) == pristine.get_item(SPECIFIC_CHARACTER_SET):
+    if dataset.get_item(SPECIFIC_CHARACTER_SET, keep_deferred=True) == pristine.get_item(
+        SPECIFIC_CHARACTER_SET, keep_deferred=True
+    ):
         return before
     try:
         return convert_encodings(dataset.get("SpecificCharacterSet"))
@@ -80,7 +86,7 @@ def _encoded_before(pristine: Dataset, tag: BaseTag, encoding: Encoding) -> byte
 
 def _encoded(dataset: Dataset, tag: BaseTag, encoding: Encoding, encodings: list[str], recode: bool) -> bytes:
     try:
-        raw = dataset.get_item(tag)
+        raw = dataset.get_item(tag, keep_deferred=True)
         # What was never looked at and needs no other character set stays as it is.
         element: DataElement | RawDataElement = raw
         if not recode or not raw.is_raw or not _plain_ascii(raw):

@@ -74,7 +74,7 @@ class Change:
 def working_copy(dataset: Dataset) -> HeaderDataset:
     """A copy that may be changed without changing the original; elements not yet decoded are shared."""
     # The keys: iterating the data set itself would decode every element.
-    items = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118
+    items = {tag: dataset.get_item(tag, keep_deferred=True) for tag in dataset.keys()}  # noqa: SIM118
     copy = HeaderDataset({tag: item if item.is_raw else deepcopy(item) for tag, item in items.items()})
     implicit, little_endian = dataset.original_encoding
     copy.set_original_encoding(implicit, little_endian, dataset.original_character_set or None)
