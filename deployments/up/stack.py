@@ -179,7 +179,9 @@ class Stack:
         self._supervisor = Supervisor(root, self._on_event)
         self._exits.callback(self._supervisor.stop, self._hurry)
         self._api_url = given or api_url_of(port)
-        self._exits.enter_context(_environment(PREFECT_API_URL=self._api_url, **_prefect_home(root)))
+        # A server of somebody else's may need the key that is in the user's own Prefect profile.
+        own_home = {} if given or os.environ.get("PREFECT_HOME") else {"PREFECT_HOME": str(root / "prefect")}
+        self._exits.enter_context(_environment(PREFECT_API_URL=self._api_url, **own_home))
         server = None
         if not given:
             self._on_step("start Prefect's server")
@@ -268,10 +270,6 @@ class Stack:
             if child.restarts or self._stop.wait(0.05):
                 break
         raise StackError(f"the DICOM listener does not start:\n{child.tail()}")
-
-
-def _prefect_home(root: Path) -> dict[str, str]:
-    return {} if os.environ.get("PREFECT_HOME") else {"PREFECT_HOME": str(root / "prefect")}
 
 
 @contextlib.contextmanager
