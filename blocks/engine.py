@@ -7,6 +7,7 @@ Errors::
 
     LedgerError
     ├── LedgerUnreadableError   the file cannot be opened or written (path, permissions, no such server)
+    ├── LedgerOutdatedError     it lacks tables or columns: migrations have not been run
     └── LedgerCorruptError      the file is not a database, or fails its own check
 """
 
@@ -34,6 +35,10 @@ class LedgerError(Exception):
 
 class LedgerUnreadableError(LedgerError):
     """The database cannot be reached, opened or written."""
+
+
+class LedgerOutdatedError(LedgerError):
+    """The database lacks tables or columns that this version of quintet needs."""
 
 
 class LedgerCorruptError(LedgerError):
@@ -99,16 +104,21 @@ def ledger_errors(domain: str) -> Iterator[None]:
     """Turn a driver's words about an unusable database into an error that says which and what to do."""
     try:
         yield
-    except OperationalError as error:
-        if "unable to open" in str(error) or "readonly" in str(error) or "connection" in str(error).lower():
-            raise LedgerUnreadableError(f"the {domain} database cannot be opened or written: {error.orig}") from error
-        raise
     except DatabaseError as error:
-        if "not a database" in str(error) or "malformed" in str(error):
+        said = str(error.orig).lower()
+        if "not a database" in said or "malformed" in said:
             raise LedgerCorruptError(
                 f"{sqlite_path(domain)} is damaged ({error.orig}). Stop quintet, move the file and its -wal and -shm "
                 "aside, restore your backup, and start again: received files are adopted from the spool."
             ) from error
+        if "no such table" in said or "no such column" in said or "does not exist" in said:
+            raise LedgerOutdatedError(
+                f"the {domain} database is not what this version of quintet needs ({error.orig}): run `quintet apply`, "
+                "or `quintet up`, which does so first"
+            ) from error
+        lost = isinstance(error, OperationalError) and ("connect" in said or "terminat" in said)
+        if lost or "unable to open" in said or "readonly" in said:
+            raise LedgerUnreadableError(f"the {domain} database cannot be opened or written: {error.orig}") from error
         raise
 
 

@@ -144,7 +144,7 @@ def run_demo(scratch: Path, listener: tuple[str, int], peer: dict[str, Any], ui:
         lost=lost + everything - counts["received"],
         duplicates=at_peer["duplicates"] + extra,
         seconds=time.monotonic() - began,
-        ui=ui,
+        ui=f"{ui}/artifacts/key/dicom-association",
         counts={"sent": everything, "associations": ASSOCIATIONS, **counts},
         problems=problems,
     )

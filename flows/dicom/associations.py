@@ -63,16 +63,16 @@ async def work_through(association_id: UUID) -> AssociationSummary:
             if claim is None:
                 logger(association=str(association_id)).info("nothing to do: done, still open, or held by another run")
             else:
-                await _evaluate(claim)
-                await _deliver_and_dispose(claim)
+                report = ProgressReport()
+                await _evaluate(claim, report)
+                await _deliver_and_dispose(claim, report)
     finally:
         summary = await _show(association_id)
     return summary
 
 
-async def _evaluate(claim: Claim) -> None:
+async def _evaluate(claim: Claim, report: ProgressReport) -> None:
     left = await _standing(claim)
-    report = ProgressReport()
     done = 0
     for batch in _batches(left.unevaluated):
         claim.check()
@@ -81,8 +81,7 @@ async def _evaluate(claim: Claim) -> None:
         done += len(batch)
 
 
-async def _deliver_and_dispose(claim: Claim) -> None:
-    report = ProgressReport()
+async def _deliver_and_dispose(claim: Claim, report: ProgressReport) -> None:
     tried: dict[str, list[UUID]] = {}
     disposed: set[UUID] = set()
     while True:

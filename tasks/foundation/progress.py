@@ -9,6 +9,7 @@ from uuid import UUID
 
 from prefect.artifacts import ProgressArtifact, TableArtifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.context import FlowRunContext
@@ -39,6 +40,7 @@ class ProgressReport:
     def __init__(self) -> None:
         self._last_at = 0.0
         self._last_step: str | None = None
+        self._artifacts: tuple[UUID, UUID] | None = None
 
     async def update(self, progress: Progress) -> None:
         """Show the progress. Outside a flow run nothing is shown."""
@@ -48,8 +50,17 @@ class ProgressReport:
         if progress.step == self._last_step and progress.percent < 100 and now - self._last_at < MINIMUM_SECONDS:
             return
         self._last_at, self._last_step = now, progress.step
-        await ProgressArtifact(key=BAR_KEY, progress=progress.percent, description=progress.step).acreate()
-        await TableArtifact(key=TABLE_KEY, table=[progress.model_dump()]).acreate()
+        row = f"[{progress.model_dump_json()}]"
+        if self._artifacts is None:
+            bar = await ProgressArtifact(key=BAR_KEY, progress=progress.percent, description=progress.step).acreate()
+            table = await TableArtifact(key=TABLE_KEY, table=[progress.model_dump()]).acreate()
+            self._artifacts = bar.id, table.id
+            return
+        # The same two artifacts, so that a run has one bar and not a list of them.
+        async with get_client() as client:
+            changed = ArtifactUpdate(data=progress.percent, description=progress.step)
+            await client.update_artifact(artifact_id=self._artifacts[0], artifact=changed)
+            await client.update_artifact(artifact_id=self._artifacts[1], artifact=ArtifactUpdate(data=row))
 
 
 async def read_progress(flow_run_id: UUID) -> Progress | None:

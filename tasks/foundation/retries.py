@@ -14,13 +14,19 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from sqlalchemy.exc import OperationalError
 
+from blocks.engine import LedgerUnreadableError
 from tasks.foundation.lifecycle import logged, report_last_failure
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 #: What passes by itself: a peer or a database that is not there just now.
-TRANSIENT_ERRORS: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, OperationalError)
+TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
+    ConnectionError,
+    TimeoutError,
+    OperationalError,
+    LedgerUnreadableError,
+)
 
 
 @dataclass(frozen=True)

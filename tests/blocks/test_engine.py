@@ -7,8 +7,16 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from blocks.engine import LedgerCorruptError, check_integrity, session, sqlite_path
-from tasks.dicom.core.tables import Association, AssociationState, Receipt, SourceType
+from blocks.engine import (
+    LedgerCorruptError,
+    LedgerOutdatedError,
+    LedgerUnreadableError,
+    check_integrity,
+    session,
+    sqlite_path,
+)
+from blocks.settings import settings
+from tasks.dicom.core.tables import Association, AssociationState, Delivery, Receipt, SourceType
 
 
 def test_rows_come_back_as_they_went_in(ledger: str) -> None:
@@ -44,3 +52,19 @@ def test_a_damaged_file_is_named(home: Path) -> None:
     sqlite_path("dicom").write_bytes(b"this is not a database" * 100)
     with pytest.raises(LedgerCorruptError, match=r"dicom\.db is damaged .* move the file"):
         check_integrity("dicom")
+
+
+def test_missing_tables_say_what_to_run(ledger: str) -> None:
+    with session("dicom") as opened:
+        opened.connection().execute(text("DROP TABLE dicom_delivery_attempt"))
+        opened.connection().execute(text("DROP TABLE dicom_delivery"))
+    with pytest.raises(LedgerOutdatedError, match="run `quintet apply`"), session("dicom") as opened:
+        opened.exec(select(Delivery)).all()
+
+
+def test_a_server_that_is_away_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUINTET_DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/none")
+    settings.cache_clear()
+    with pytest.raises(LedgerUnreadableError, match="dicom database cannot be opened") as raised:
+        check_integrity("dicom")
+    assert "secret" not in str(raised.value)

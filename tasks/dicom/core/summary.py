@@ -129,14 +129,15 @@ def file_table(session: Session, association_id: UUID) -> list[dict[str, Any]]:
         reasons += [f"{item.destination}: {item.reason}" for item in deliveries if item.reason]
         table.append(
             {
+                # What a person looks for first; UIDs are long and push the rest out of sight.
                 "file": receipt.id.hex[:8],
+                "state": str(receipt.state),
+                "reason": "; ".join(reasons),
+                "destinations": ", ".join(f"{item.destination} {item.state}" for item in deliveries) or "none",
+                "rules": ", ".join(receipt.matched_rules) or "none matched",
                 "modality": receipt.modality or "",
                 "study": receipt.study_instance_uid or "",
                 "instance": receipt.sop_instance_uid or "",
-                "rules": ", ".join(receipt.matched_rules) or "none matched",
-                "destinations": ", ".join(f"{item.destination} {item.state}" for item in deliveries) or "none",
-                "state": str(receipt.state),
-                "reason": "; ".join(reasons),
             }
         )
     return table
