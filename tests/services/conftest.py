@@ -42,7 +42,7 @@ class Pool:
         self.home = home
         self.log = home / "worker.log"
         self._environment = {**os.environ, "PREFECT_API_URL": api_url, "QUINTET_HOME": str(home)}
-        self._workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[subprocess.Popen[bytes]] = []
         self._ask(lambda client: client.create_work_pool(WorkPoolCreate(name=self.name, type="warm")))
 
     def worker(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -52,7 +52,7 @@ class Pool:
             worker = subprocess.Popen(
                 [*command, "--preload", FLOWS], env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
-        self._workers.append(worker)
+        self.workers.append(worker)
         return worker
 
     def run(self, flow: str, parameters: dict[str, Any], **deployment: Any) -> UUID:
@@ -101,11 +101,11 @@ class Pool:
 
     def close(self) -> None:
         """End the workers."""
-        for worker in self._workers:
+        for worker in self.workers:
             if worker.poll() is None:
                 worker.send_signal(signal.SIGTERM)
                 worker.send_signal(signal.SIGTERM)
-        for worker in self._workers:
+        for worker in self.workers:
             try:
                 worker.wait(20)
             except subprocess.TimeoutExpired:

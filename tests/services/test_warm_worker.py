@@ -102,7 +102,7 @@ def test_path_entrypoints_are_run_by_prefects_engine(shared_pool: Pool, tmp_path
 
 
 @pytest.mark.parametrize(
-    "variables", [{"working_dir": "/does/not/exist"}, {"stream_output": "{{ prefect.blocks.secret.is-not-there }}"}]
+    "variables", [{"working_dir": "/does/not/exist"}, {"env": {"GIVEN": "{{ prefect.blocks.secret.is-not-there }}"}}]
 )
 def test_a_run_that_cannot_be_started_is_crashed(shared_pool: Pool, tmp_path: Path, variables: dict[str, Any]) -> None:
     run = shared_pool.run("warm-echo", {"folder": str(tmp_path), "values": []}, job_variables=variables)
@@ -133,38 +133,36 @@ def test_a_cancelled_run_ends_as_cancelled_and_its_hook_runs(shared_pool: Pool, 
     assert not (tmp_path / "slept").exists()
 
 
-def test_a_queue_limit_holds_and_room_is_used_at_once(pool: Pool, tmp_path: Path) -> None:
-    async def limit(client: Any) -> None:
-        queue = (await client.read_work_queues(work_pool_name=pool.name))[0]
-        await client.update_work_queue(queue.id, concurrency_limit=1)
+def test_a_queue_limit_holds_and_room_is_used_at_once(shared_pool: Pool, tmp_path: Path) -> None:
+    async def limit(client: Any, runs: int | None) -> None:
+        queue = (await client.read_work_queues(work_pool_name=shared_pool.name))[0]
+        await client.update_work_queue(queue.id, concurrency_limit=runs)
 
-    pool.ask(limit)
-    worker = pool.worker()
+    shared_pool.ask(lambda client: limit(client, 1))
     folders = [tmp_path / str(number) for number in range(3)]
     runs = []
     for folder in folders:
         folder.mkdir()
-        runs.append(pool.run("warm-sleep", {"folder": str(folder), "seconds": 0.5}))
-    ended = [pool.state(run, "Completed") for run in runs]
+        runs.append(shared_pool.run("warm-sleep", {"folder": str(folder), "seconds": 0.5}))
+    ended = [shared_pool.state(run, "Completed") for run in runs]
     spans = sorted((run.start_time, run.end_time) for run in ended if run.start_time and run.end_time)
     assert len(spans) == 3
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
-    assert worker.poll() is None
+    shared_pool.ask(lambda client: limit(client, None))
 
 
-def test_a_dead_template_is_started_again_and_its_runs_go_on(pool: Pool, tmp_path: Path) -> None:
-    worker = pool.worker()
-    run = pool.run("warm-sleep", {"folder": str(tmp_path), "seconds": 2})
+def test_a_dead_template_is_started_again_and_its_runs_go_on(shared_pool: Pool, tmp_path: Path) -> None:
+    run = shared_pool.run("warm-sleep", {"folder": str(tmp_path), "seconds": 2})
     sleeping = noted(tmp_path, "sleeping")["pid"]
     template = psutil.Process(sleeping).parent()
-    assert template is not None and template.ppid() == worker.pid
+    assert template is not None and template.ppid() == shared_pool.workers[0].pid
     template.kill()
     second = tmp_path / "second"
     second.mkdir()
-    other = pool.run("warm-echo", {"folder": str(second), "values": []})
-    pool.state(other, "Completed")
+    other = shared_pool.run("warm-echo", {"folder": str(second), "values": []})
+    shared_pool.state(other, "Completed")
     assert noted(second, "echo")["parent"] != template.pid
-    assert pool.state(run, "Completed", "Crashed").state_name == "Completed"
+    assert shared_pool.state(run, "Completed", "Crashed").state_name == "Completed"
 
 
 def test_a_run_outlives_its_killed_worker(pool: Pool, tmp_path: Path) -> None:

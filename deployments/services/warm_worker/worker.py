@@ -174,8 +174,6 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._logger.info("The Prefect API answers again.")
         self._reachable = True
         self._last_polled_time = now("UTC")
-        # A full queue that answers with nothing has nothing that waits any more.
-        self._full_queues &= {response.work_queue_id for response in responses}
         due = [response for response in responses if not self._postpone(response.flow_run)]
         return await self._submit_scheduled_flow_runs(due)
 
@@ -261,9 +259,11 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             self._submitting_flow_run_ids.discard(flow_run.id)
             if self._cancelling_observer is not None:
                 self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
-        # Its end makes room.
+        # Its end makes room. A queue that has nothing for it has nothing that waits any more.
         if (self._full_queues or self._limit is not None) and not self._stopping:
-            await self.get_and_submit_flow_runs()
+            taken = await self.get_and_submit_flow_runs()
+            if run.work_queue_id not in {each.work_queue_id for each in taken}:
+                self._full_queues -= {run.work_queue_id}
 
     async def _run_to_its_end(self, run: WarmRun) -> None:
         flow_run = run.flow_run
@@ -271,7 +271,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         configured, pending = await asyncio.gather(
             self._configure(flow_run), self._propose_pending(run), return_exceptions=True
         )
-        if isinstance(configured, ObjectNotFound):
+        if configured is None:
             await self._mark_flow_run_as_cancelled(flow_run, {"message": "The run's deployment no longer exists."})
             return
         if isinstance(pending, BaseException):
@@ -293,10 +293,14 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         if submitted:
             self._emit_flow_run_executed_event(result, configuration, submitted)
 
-    async def _configure(self, flow_run: FlowRun) -> tuple[WarmJobConfiguration, str | None]:
-        deployment = (
-            None if flow_run.deployment_id is None else await self.client.read_deployment(flow_run.deployment_id)
-        )
+    async def _configure(self, flow_run: FlowRun) -> tuple[WarmJobConfiguration, str | None] | None:
+        """How the run is started; None when its deployment is gone."""
+        deployment = None
+        if flow_run.deployment_id is not None:
+            try:
+                deployment = await self.client.read_deployment(flow_run.deployment_id)
+            except ObjectNotFound:
+                return None
         configuration = await self.job_configuration.resolve_for_flow_run(
             flow_run.model_copy(deep=True),
             client=self.client,
