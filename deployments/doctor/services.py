@@ -1,9 +1,11 @@
 """What must run: the Prefect server, workers, and the DICOM listener."""
 
+import json
 import socket
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+import psutil
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import WorkerFilter, WorkerFilterStatus
 from prefect.exceptions import ObjectNotFound
@@ -62,18 +64,28 @@ async def _workers(client: PrefectClient) -> Finding:
     return Finding("workers", True, f"{len(workers)} online: {', '.join(sorted(worker.name for worker in workers))}")
 
 
+def _listening_at() -> tuple[str, int] | None:
+    """Where the listener of this home says that it listens, while its process lives."""
+    try:
+        ready = json.loads((settings().domain_home("dicom") / "listener.json").read_text())
+    except FileNotFoundError:
+        return None
+    return (ready["host"], ready["port"]) if psutil.pid_exists(ready["pid"]) else None
+
+
 def dicom_listener() -> list[Finding]:
     """Whether the listener answers on its port, and not something else."""
     receive = settings().dicom.receive
-    where = f"{receive.host}:{receive.port}"
-    if receive.port == 0:
+    host, port = _listening_at() or (receive.host, receive.port)
+    where = f"{host}:{port}"
+    if port == 0:
         return [Finding("port dicom", True, "any free port; `quintet up` prints which")]
     try:
-        socket.create_connection((receive.host, receive.port), timeout=_CONNECT_SECONDS).close()
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         advice = "`quintet up` starts the listener."
         return [Finding("port dicom", False, f"nothing answers at {where} ({error.strerror or error})", advice)]
-    if receive.tls_certificate is None and not _speaks_dicom(receive.host, receive.port, receive.ae_title):
+    if receive.tls_certificate is None and not _speaks_dicom(host, port, receive.ae_title):
         advice = "End what holds the port, or set QUINTET_DICOM__RECEIVE__PORT."
         return [Finding("port dicom", False, f"what answers at {where} does not speak DICOM", advice)]
     return [Finding("port dicom", True, f"the listener answers at {where}")]

@@ -1,0 +1,128 @@
+"""The whole product as a new user meets it: `quintet demo`, its counts, and what then stands in the Prefect UI."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urljoin
+
+import pytest
+
+from tests.dicom_peers import debian_program
+
+#: Generous for a loaded machine; alone it takes about half a minute.
+DEMO_SECONDS = 180
+
+
+class Demo(NamedTuple):
+    """A demo that is still up."""
+
+    answer: dict[str, Any]
+    #: Environment in which its server is the one in use.
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """`quintet demo dicom --json --keep`, run from an empty folder."""
+    folder = tmp_path_factory.mktemp("empty")
+    temporary = tmp_path_factory.mktemp("temporary")
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("QUINTET_", "PREFECT_"))
+    } | {"TMPDIR": str(temporary)}
+    said = folder.with_suffix(".log")
+    with said.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deployments.cli", "demo", "dicom", "--json", "--keep"],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, said.read_text()
+        answer = json.loads(line)["dicom"]
+        (home,) = temporary.glob("quintet-demo-*/home")
+        api = answer["ui"].split("/artifacts")[0] + "/api"
+        yield Demo(answer, environment | {"QUINTET_HOME": str(home), "PREFECT_API_URL": api})
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        process.stdout.close()
+
+
+def quintet(demo: Demo, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "deployments.cli", *arguments],
+        env=demo.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(DEMO_SECONDS)
+def test_everything_adds_up(demo: Demo) -> None:
+    answer = demo.answer
+    assert answer["ok"] is True, answer
+    assert (answer["lost"], answer["duplicates"], answer["unsettled"]) == (0, 0, 0)
+    assert answer["sent"] == answer["received"] == answer["disposed"] + answer["quarantined"]
+    assert answer["delivered"] == answer["verified"] > answer["sent"], "most go to two destinations"
+    assert answer["quarantined"] >= 5 and answer["associations"] >= 2
+
+
+def test_the_table_of_an_association_is_in_the_prefect_ui(demo: Demo, tmp_path: Path) -> None:
+    """A screenshot of the artifact; the text in the page is what a person reads."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = debian_program("/usr/bin/chromium")
+    flags = (
+        *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+        *("--disable-component-update", "--disable-sync"),
+    )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(flags))
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.goto(demo.answer["ui"])
+        page.get_by_text("is DONE").first.wait_for(timeout=30_000)
+        link = page.locator("a[href*='/artifacts/artifact/']").first.get_attribute("href")
+        page.goto(urljoin(demo.answer["ui"], link or ""))
+        page.get_by_role("cell", name="DISPOSED").first.wait_for(timeout=30_000)
+        text = page.inner_text("body")
+        page.screenshot(path=tmp_path / "association.png")
+        browser.close()
+    assert "files:" in text and "deliveries verified" in text and "0 dead" in text
+    for heading in ("file", "state", "reason", "destinations", "rules", "study"):
+        assert heading in text
+    assert "archive VERIFIED, shelf VERIFIED" in text
+    for name in ("CompressedSamples", "Yamada", "Doe"):
+        assert name not in text, "no patient names"
+    assert (tmp_path / "association.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_status_tells_what_a_finished_run_did(demo: Demo) -> None:
+    import httpx
+
+    runs = httpx.post(
+        demo.environment["PREFECT_API_URL"] + "/flow_runs/filter",
+        json={"flows": {"name": {"any_": ["dicom-process-association"]}}},
+    ).json()
+    said = quintet(demo, "status", runs[0]["id"], "--json")
+    assert said.returncode == 0, said.stderr
+    status = json.loads(said.stdout)
+    assert status["state"].upper() == "COMPLETED" and status["progress"]["percent"] == 100
+
+
+def test_a_second_apply_changes_nothing(demo: Demo) -> None:
+    said = quintet(demo, "apply")
+    assert said.returncode == 0 and "nothing changed" in said.stdout, said.stdout + said.stderr
+
+
+def test_the_doctor_finds_nothing_wrong(demo: Demo) -> None:
+    said = quintet(demo, "doctor")
+    assert said.returncode == 0, said.stdout + said.stderr
