@@ -25,8 +25,8 @@ def running(module: str, *arguments: str, log: Path) -> Iterator[dict[str, Any]]
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True
         )
+    assert process.stdout is not None  # noqa: S101 - asked for above
     try:
-        assert process.stdout is not None  # noqa: S101 - asked for above
         line = process.stdout.readline()
         if not line:
             raise SandboxError(f"{module} ended with code {process.wait()}: {_tail(log)}")
@@ -38,6 +38,7 @@ def running(module: str, *arguments: str, log: Path) -> Iterator[dict[str, Any]]
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        process.stdout.close()
 
 
 def run(
