@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from pydantic import BaseModel
 
 from blocks.engine import session
+from blocks.settings import settings
 from tasks.dicom.core.dispatch import dispatched_and_stuck, may_retry, never_dispatched
 from tasks.dicom.core.tables import DOMAIN, Association, AssociationState
 from tasks.dicom.runs import start_runs
@@ -42,11 +43,13 @@ def sweep_associations() -> SweepCounts:
     with session(DOMAIN, read_only=True) as opened:
         new, stuck = never_dispatched(opened, limit=PAGE), dispatched_and_stuck(opened, now=now, limit=PAGE)
     runs = _runs([row.flow_run_id for row in stuck if row.flow_run_id])
-    again = [
-        row
-        for row in stuck
-        if may_retry(row, now=now) and not _on_its_way(row, runs.get(row.flow_run_id) if row.flow_run_id else None)
-    ]
+    lease = timedelta(seconds=settings().dicom.delivery.lease_seconds)
+    again = []
+    for row in stuck:
+        run = runs.get(row.flow_run_id) if row.flow_run_id else None
+        killed = run is not None and run.state_type is StateType.CRASHED
+        if may_retry(row, now=now, killed_lease=lease if killed else None) and not _on_its_way(row, run):
+            again.append(row)
     return SweepCounts(
         never_started=start_runs(new) if new else 0,
         started_again=start_runs(again) if again else 0,

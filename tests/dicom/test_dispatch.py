@@ -103,3 +103,14 @@ def test_failing_runs_come_ever_later_but_due_deliveries_do_not_wait() -> None:
     assert not dispatch.may_retry(row(ready, 3), now=NOW + timedelta(seconds=239))
     assert dispatch.may_retry(row(ready, 500), now=NOW + timedelta(hours=1))
     assert dispatch.may_retry(row(AssociationState.WAITING, 500), now=NOW)
+
+
+@pytest.mark.parametrize("dispatches", [1, 2, 500])
+def test_an_association_whose_run_was_killed_waits_for_a_lease_at_most(dispatches: int) -> None:
+    row = Association(
+        source_type=SourceType.UNKNOWN, state=AssociationState.READY, dispatches=dispatches, dispatched_at=NOW
+    )
+    lease = timedelta(seconds=30)
+    assert not dispatch.may_retry(row, now=NOW + lease - timedelta(seconds=1), killed_lease=lease)
+    assert dispatch.may_retry(row, now=NOW + lease, killed_lease=lease)
+    assert dispatch.may_retry(row, now=NOW + timedelta(hours=1), killed_lease=timedelta(hours=2))

@@ -55,11 +55,20 @@ def dispatched_and_stuck(session: Session, *, now: datetime, limit: int = 500) -
     ).all()
 
 
-def may_retry(association: Association, *, now: datetime) -> bool:
-    """Whether enough time has passed since the last dispatch; WAITING ones have their own due time."""
+def may_retry(association: Association, *, now: datetime, killed_lease: timedelta | None = None) -> bool:
+    """Whether enough time has passed since the last dispatch; WAITING ones have their own due time.
+
+    Args:
+        association: the row as just read.
+        now: UTC.
+        killed_lease: the lease, where the last run did not fail but was killed: it may have been so before it claimed
+            the association, and then waits as long as one that was killed afterwards.
+    """
     if association.state is not AssociationState.READY or association.dispatched_at is None:
         return True
     wait = min(RETRY_BASE * (1 << min(max(association.dispatches - 1, 0), 10)), RETRY_CAP)
+    if killed_lease is not None:
+        wait = min(wait, killed_lease)
     return association.dispatched_at + wait <= now
 
 
