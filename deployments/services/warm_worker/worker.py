@@ -190,9 +190,11 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         return True
 
     async def _listen(self) -> None:
-        # Known after the first sync, which waits for an API that is away.
-        while self._work_pool is None:  # noqa: ASYNC110
+        # An API that was away at the start is asked every second: Prefect's own loop asks again after a heartbeat.
+        while self._work_pool is None or not self._has_successfully_synced:
             await asyncio.sleep(1)
+            with suppress(httpx.HTTPError):
+                await self._sync_and_initialize()
         await listen_for_runs(
             work_pool_id=self._work_pool.id,
             on_run=self._on_run,
@@ -207,7 +209,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             return
         if queue is not None and self._work_queues and queue.name not in self._work_queues:
             return
-        self._runs_task_group.start_soon(self._take, flow_run_id, queue)
+        # Not in the task group: an alarm rings outside of any task, where a task group takes nothing.
+        self._in_background(self._take(flow_run_id, queue), f"take {flow_run_id}")
 
     async def _take(self, flow_run_id: UUID, of: Queue | None) -> None:
         """Start one run without a poll, as far as its queue has room; poll where order or another limit matters."""
