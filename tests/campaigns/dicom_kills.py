@@ -7,7 +7,6 @@ The sender's own log says what was acknowledged, the peer's own store what arriv
 import os
 import random
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -120,6 +119,8 @@ class Verdict:
     sender_associations: int = 0
     #: Answers other than success.
     refused: list[str] = field(default_factory=list)
+    #: Instances whose association ended before their answer came; they were sent again.
+    unanswered: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -188,13 +189,14 @@ def _spooled(home: Path) -> list[str]:
     return sorted(path.name for path in (home / "dicom" / "spool").iterdir())
 
 
-def judge(gateway: RoughGateway, senders: Sequence[StoreSender], kills: Sequence[Kill]) -> Verdict:
-    """Compare the sender's truth with the peer's, and both with what the gateway says of itself."""
+def judge(gateway: RoughGateway, kills: Sequence[Kill] = ()) -> Verdict:
+    """Compare the truth of all senders so far with the peer's, and both with what the gateway says of itself."""
     verdict = Verdict(
-        sender_associations=sum(each.associations for each in senders),
-        refused=[answer for each in senders for answer in each.refused],
+        sender_associations=sum(each.associations for each in gateway.senders),
+        refused=[answer for each in gateway.senders for answer in each.refused],
+        unanswered=sum(each.unanswered for each in gateway.senders),
     )
-    _judge_deliveries(gateway, senders, verdict)
+    _judge_deliveries(gateway, gateway.senders, verdict)
     _judge_files(gateway.home, verdict)
     _judge_runs(gateway, kills, verdict)
     return verdict
@@ -203,8 +205,8 @@ def judge(gateway: RoughGateway, senders: Sequence[StoreSender], kills: Sequence
 def _judge_deliveries(gateway: RoughGateway, senders: Sequence[StoreSender], verdict: Verdict) -> None:
     acknowledged: set[tuple[str, str]] = {item.key for each in senders for item in each.acknowledged.values()}
     sent: set[tuple[str, str]] = {item.key for each in senders for item in each.instances}
-    peer = gateway.peer
-    arrived = Counter({(each["sop_instance_uid"], each["content_sha256"]): each["arrivals"] for each in peer["objects"]})
+    objects = gateway.peer["objects"]
+    arrived = Counter({(each["sop_instance_uid"], each["content_sha256"]): each["arrivals"] for each in objects})
     verdict.acknowledged, verdict.delivered = len(acknowledged), len(arrived)
     verdict.lost = len(acknowledged - arrived.keys())
     verdict.duplicates = arrived.total() - len(arrived)
@@ -212,10 +214,11 @@ def _judge_deliveries(gateway: RoughGateway, senders: Sequence[StoreSender], ver
     if verdict.lost:
         verdict.problems.append(f"acknowledged and not delivered: {sorted(acknowledged - arrived.keys())}")
     if verdict.duplicates:
-        verdict.problems.append(f"delivered more than once: {sorted(key for key, times in arrived.items() if times > 1)}")
+        twice = sorted(key for key, times in arrived.items() if times > 1)
+        verdict.problems.append(f"delivered more than once: {twice}")
     if strange:
         verdict.problems.append(f"delivered and never sent: {sorted(strange)}")
-    if not all(each["held"] for each in peer["objects"]):
+    if not all(each["held"] for each in objects):
         verdict.problems.append("the peer does not hold all that arrived")
 
 
@@ -251,33 +254,20 @@ def _judge_runs(gateway: RoughGateway, kills: Sequence[Kill], verdict: Verdict) 
         if run["state_type"] != "CRASHED" and not ended_before:
             verdict.problems.append(f"killed run {run['name']} is {run['state_name']} since {when}, kill at {kill.at}")
         if kill.dispatches is not None and associations[kill.association_id].dispatches <= kill.dispatches:
-            verdict.problems.append(f"association {kill.association_id} was not run again after {run['name']} was killed")
+            verdict.problems.append(
+                f"association {kill.association_id} was not run again after {run['name']} was killed"
+            )
 
 
 def make_senders(
-    instances: Sequence[Instance], address: tuple[str, int], logs: Path, *, count: int, seed: int
+    gateway: RoughGateway, instances: Sequence[Instance], address: tuple[str, int], *, count: int, seed: int
 ) -> list[StoreSender]:
-    """Modalities that share the instances among them."""
+    """Modalities that share the instances among them; the gateway is judged by all it was ever sent."""
+    logs = instances[0].path.parent.with_name(f"{instances[0].path.parent.name}-logs")
     logs.mkdir()
-    return [
+    senders = [
         StoreSender(f"MODALITY{number}", address, instances[number::count], logs, seed + number)
         for number in range(count)
     ]
-
-
-class Outage:
-    """Prefect's API stops answering for a while: frozen, or gone."""
-
-    def __init__(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
-        self._begin, self._end = begin, end
-        self._over = threading.Event()
-
-    def last(self, seconds: float, meanwhile: Callable[[], None]) -> None:
-        """Be away for so long, and for as long as something takes meanwhile."""
-        self._begin()
-        began = time.monotonic()
-        try:
-            meanwhile()
-            time.sleep(max(0.0, seconds - (time.monotonic() - began)))
-        finally:
-            self._end()
+    gateway.senders += senders
+    return senders

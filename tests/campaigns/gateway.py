@@ -25,6 +25,7 @@ from deployments.processes import ProcessIdentity
 from deployments.sandbox.dicom_store import PeerStore
 from deployments.services.warm_worker.records import RunRecords
 from deployments.work_pools import WORK_POOL
+from tests.campaigns.store_senders import StoreSender
 from tests.servers import free_port
 
 RULES = """\
@@ -70,6 +71,7 @@ class RoughGateway:
     def __init__(self, home: Path, prefect_template: Path, *, verify: str, prefect_api: str | None = None) -> None:
         self.home = home
         self.port = free_port()
+        self.senders: list[StoreSender] = []
         self._store = home.parent / "peer"
         self._verify = verify
         self._exits = ExitStack()
@@ -181,9 +183,7 @@ class RoughGateway:
         """The flow runs whose processes live on this machine."""
         records = RunRecords(self.home / "run" / "warm-worker" / WORK_POOL)
         return {
-            record.flow_run_id: record.child
-            for record in records
-            if record.child is not None and record.child.alive()
+            record.flow_run_id: record.child for record in records if record.child is not None and record.child.alive()
         }
 
     # Prefect
@@ -216,6 +216,16 @@ class RoughGateway:
         answer = httpx.get(f"{self.api}/flow_runs/{flow_run_id}", timeout=20).raise_for_status().json()
         assert isinstance(answer, dict)
         return answer
+
+    @contextmanager
+    def frozen_api(self) -> Iterator[None]:
+        """Prefect's server takes connections and never answers: worse for its clients than one that is gone."""
+        (server,) = self.service("server")
+        os.kill(server, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(server, signal.SIGCONT)
 
     def sweep(self) -> bool:
         """Ask for a sweep now; False while the API is away."""

@@ -92,6 +92,7 @@ class StoreSender:
         acknowledged: what it has an acknowledgement for.
         associations: how often it started `storescu`.
         refused: answers other than success that it got.
+        unanswered: how often an instance had to wait for another association.
     """
 
     name: str
@@ -102,6 +103,7 @@ class StoreSender:
     acknowledged: dict[Path, Instance] = field(default_factory=dict)
     associations: int = 0
     refused: list[str] = field(default_factory=list)
+    unanswered: int = 0
 
     def __post_init__(self) -> None:
         self._stopping = threading.Event()
@@ -149,4 +151,5 @@ class StoreSender:
         taken = acknowledged_in(said)
         self.acknowledged |= {path: by_path[path] for path in taken}
         self.refused += re.findall(r"Received Store Response \((?!Success).*\)", said)
+        self.unanswered += len(by_path) - len(taken)
         return len(taken)
