@@ -92,7 +92,7 @@ def test_the_table_of_an_association_is_in_the_prefect_ui(demo: Demo, tmp_path: 
         page.get_by_text("is DONE").first.wait_for(timeout=30_000)
         link = page.locator("a[href*='/artifacts/artifact/']").first.get_attribute("href")
         page.goto(urljoin(demo.answer["ui"], link or ""))
-        page.get_by_role("cell", name="DISPOSED").first.wait_for(timeout=30_000)
+        page.get_by_text("DISPOSED", exact=True).first.wait_for(timeout=30_000)
         text = page.inner_text("body")
         page.screenshot(path=tmp_path / "association.png")
         browser.close()
