@@ -15,6 +15,8 @@ from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from tasks.dicom.core.pydicom_modes import pydicom_quiet
+
 _TRANSFER_SYNTAX = Tag(0x0002, 0x0010)
 _SOP_CLASS = Tag(0x0008, 0x0016)
 _SOP_INSTANCE = Tag(0x0008, 0x0018)
@@ -68,7 +70,7 @@ def read_identity(path: Path, *, offset: int, transfer_syntax_uid: str) -> Ident
         transfer_syntax_uid: how the data set is encoded.
     """
     try:
-        with path.open("rb") as file:
+        with pydicom_quiet(), path.open("rb") as file:
             file.seek(offset)
             return _identity(file, UID(transfer_syntax_uid))
     except Exception:  # noqa: BLE001 - damaged headers raise anything; the receive must not fail on any
@@ -79,7 +81,7 @@ def read_file_identity(path: Path) -> Identity:
     """What a file from anywhere says about itself; all None where it is not DICOM."""
     meta = Identity()
     try:
-        with path.open("rb") as file:
+        with pydicom_quiet(), path.open("rb") as file:
             if read_preamble(file, force=True) is None:
                 file.seek(0)
             group = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
