@@ -53,7 +53,7 @@ def server_spec(home: Path, port: int, *, prefect_blocks: bool = True) -> ChildS
         name="prefect-server",
         module="uvicorn",
         arguments=(
-            *("--factory", "prefect.server.api.server:create_app"),
+            *("--factory", "deployments.services.prefect_server:create_app"),
             *("--host", HOST, "--port", str(port)),
             *("--log-level", "warning", "--timeout-keep-alive", "65"),
             # Open web sockets of workers would hold it up otherwise.
