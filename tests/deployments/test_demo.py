@@ -105,6 +105,14 @@ def test_the_table_of_an_association_is_in_the_prefect_ui(demo: Demo, tmp_path: 
     assert (tmp_path / "association.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["worker", "dicom-listener"])
+def test_no_log_of_ours_holds_a_traceback_or_a_warning(demo: Demo, name: str) -> None:
+    """Prefect's server on SQLite does log some of its own, which it retries."""
+    for log in (Path(demo.environment["QUINTET_HOME"]) / "logs").glob(f"{name}*.log"):
+        said = log.read_text()
+        assert "Traceback" not in said and "Warning" not in said, said[-4000:]
+
+
 def test_status_tells_what_a_finished_run_did(demo: Demo) -> None:
     import httpx
 
