@@ -124,3 +124,23 @@ def prefect_api(prefect_server: "PrefectServer", monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PREFECT_API_URL", prefect_server.url)
     with temporary_settings({PREFECT_API_URL: prefect_server.url}):
         yield prefect_server.url
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One Prefect server for all that need it. Groups are long and come first; short tests fill what time is left."""
+    for item in items:
+        if "prefect_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("prefect"))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a missing service is a failure, never a skip; only data beside a developer's clone may be absent."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("CI"):
+        return
+    skipped = [report for report in reporter.stats.get("skipped", []) if "../shared" not in str(report.longrepr)]
+    if skipped:
+        reporter.write_line(f"{len(skipped)} tests were skipped, which CI does not allow", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
