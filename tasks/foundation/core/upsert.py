@@ -23,7 +23,11 @@ def insert_if_absent(session: Session, row: Row, *, key: tuple[str, ...]) -> tup
     table: Any = model
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     statement = insert(table).values(**row.model_dump()).on_conflict_do_nothing(index_elements=list(key))
-    # The driver tells how many rows it wrote; an ORM `RETURNING` would not say which of the two happened.
-    inserted = bool(session.connection().execute(statement).rowcount)
+    # The driver tells how many rows it wrote; an ORM `RETURNING` would not say which of the two happened. SQLAlchemy
+    # keeps that of an INSERT only when asked, and else says -1 on PostgreSQL.
+    written = session.connection().execute(statement.execution_options(preserve_rowcount=True)).rowcount
+    if written not in (0, 1):
+        raise RuntimeError(f"the driver does not say whether it inserted a row (it says {written})")
+    inserted = written == 1
     wanted = select(model).where(*(getattr(table, name) == getattr(row, name) for name in key))
     return session.exec(wanted).one(), inserted
