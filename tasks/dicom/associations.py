@@ -19,6 +19,7 @@ from tasks.dicom.core.morph import MorphError
 from tasks.dicom.core.processing import Prepared, prepare, record, source_of
 from tasks.dicom.core.quarantine import quarantine_receipt
 from tasks.dicom.core.rules import ModificationError, Rules, load_rules
+from tasks.dicom.core.spool import receipt_id_of
 from tasks.dicom.core.tables import DOMAIN, Association, Receipt, ReceiptState, SourceType
 from tasks.dicom.crosswalks import open_crosswalks
 from tasks.dicom.submission import Submission, submit_files
@@ -67,7 +68,10 @@ def process_dicom_association(
     rules = load_rules(home / "rules")
     with session(DOMAIN, read_only=True) as opened:
         known = set(opened.exec(select(Receipt.path).where(col(Receipt.path).in_(paths))).all())
-    unknown = [Path(path) for path in paths if path not in known]
+        # A batch that runs again finds that some of its files have left the spool.
+        received = {path: key for path in paths if (key := receipt_id_of(path)) is not None}
+        moved = set(opened.exec(select(Receipt.id).where(col(Receipt.id).in_(received.values()))).all())
+    unknown = [Path(path) for path in paths if path not in known and received.get(path) not in moved]
     taken = Submission()
     if unknown:
         taken = submit_files(unknown, source_type=source_type, source_id=source_id, association_info=association_info)

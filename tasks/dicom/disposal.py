@@ -99,7 +99,7 @@ def _dispose(receipt_ids: Sequence[UUID]) -> DisposalCounts:
     with session(DOMAIN) as opened:
         for receipt_id, reason in sorted(lost.items()):
             dustbin.withdraw(opened, receipt_id, reason)
-            quarantine.record_loss(opened, receipt_id, reason)
+            quarantine.record_loss(opened, receipt_id, reason, now=now)
         for move in plan.binned:
             if move.receipt_id not in undone:
                 dustbin.finish(opened, move)

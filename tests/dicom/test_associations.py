@@ -11,12 +11,14 @@ from sqlmodel import select
 
 from blocks.engine import session
 from tasks.dicom.associations import process_dicom_association
+from tasks.dicom.core.header import content_sha256
 from tasks.dicom.core.rules import RulesError
 from tasks.dicom.core.summary import standing, summarise
-from tasks.dicom.core.tables import Delivery, DeliveryState, Output, Receipt, ReceiptState
+from tasks.dicom.core.tables import Delivery, DeliveryAttempt, DeliveryState, Output, Receipt, ReceiptState
 from tasks.dicom.deliveries import deliver_batch
 from tasks.dicom.disposal import dispose_files
 from tasks.dicom.files import process_dicom_file
+from tasks.dicom.quarantine import release_from_quarantine
 from tasks.dicom.submission import SubmissionError, submit_files
 
 RULES = """
@@ -139,3 +141,45 @@ def test_invalid_rules_change_nothing(ledger: str, rules: Path) -> None:
     with pytest.raises(RulesError, match=r"rules\.yaml:5: .*nowhere"):
         process_dicom_association.fn(submission.paths)
     assert [row.state for row in receipts()] == [ReceiptState.RECEIVED]
+
+
+def test_a_batch_that_runs_again_skips_what_it_moved_to_quarantine(ledger: str, rules: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.dcm").write_bytes(b"not dicom at all" * 20)
+    submission = submit_files([tmp_path / "broken.dcm", example("MR_small.dcm")])
+    assert process_dicom_association.fn(submission.paths).quarantined == 1
+    assert process_dicom_association.fn(submission.paths).files == 0
+
+
+def test_a_dead_delivery_that_may_have_arrived_is_looked_for_when_its_instance_comes_again(
+    ledger: str, rules: Path
+) -> None:
+    process_dicom_association.fn(submit_files([example("MR_small.dcm")]).paths)
+    with session("dicom") as opened:
+        delivery = opened.exec(select(Delivery)).one()
+        delivery.state, delivery.sent_at = DeliveryState.DEAD, delivery.created_at
+        opened.add(delivery)
+    process_dicom_association.fn(submit_files([example("MR_small.dcm")]).paths)
+    with session("dicom", read_only=True) as opened:
+        (delivery,) = opened.exec(select(Delivery)).all()
+        (attempt,) = opened.exec(select(DeliveryAttempt)).all()
+    assert (delivery.state, delivery.attempts) == (DeliveryState.UNKNOWN, 0)
+    assert attempt.reason == "received again"
+
+
+def test_a_file_released_under_other_rules_leaves_the_former_copy_alone(ledger: str, rules: Path, home: Path) -> None:
+    submission = submit_files([example("CT_small.dcm")])
+    process_dicom_association.fn(submission.paths)
+    with session("dicom") as opened:
+        delivery = opened.exec(select(Delivery)).one()
+        delivery.state = DeliveryState.DEAD
+        opened.add(delivery)
+    (row,) = receipts()
+    dispose_files.fn([row.id])
+    (rules / "rules.yaml").write_text(RULES.replace("value: Here", "value: Elsewhere"))
+    release_from_quarantine(row.id)
+    process_dicom_association.fn([receipts()[0].path])
+    with session("dicom", read_only=True) as opened:
+        outputs = opened.exec(select(Output)).all()
+    assert len(outputs) == 2
+    for output in outputs:
+        assert content_sha256(home / "dicom" / output.path) == output.content_sha256

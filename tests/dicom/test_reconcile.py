@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ from tasks.dicom.core.presence import Presence, is_alive, remove_dead
 from tasks.dicom.core.receiving import Committer
 from tasks.dicom.core.reconcile import Reconciliation, reconcile
 from tasks.dicom.core.spool import Spool
-from tasks.dicom.core.tables import Association, AssociationState, Receipt, ReceiptState, SourceType
+from tasks.dicom.core.tables import Association, AssociationState, Output, Receipt, ReceiptState, SourceType
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
@@ -128,3 +128,39 @@ def test_presence_ends_with_its_process(tmp_path: Path) -> None:
     (tmp_path / "presence" / "listener-gone.lock").touch()
     assert not is_alive(tmp_path, "listener-gone")
     assert remove_dead(tmp_path) == 1
+
+
+@pytest.mark.parametrize("name", ["x.part", "6f1d4a0e-0000-4000-8000-000000000000.dcm"])
+def test_what_is_no_file_stops_nothing(spool: Spool, name: str) -> None:
+    dead = Presence(spool.home, "listener")
+    receive(spool, dead.name)
+    dead.close()
+    (spool.folder / name).mkdir()
+    (spool.folder / f"link-{name}").symlink_to("nowhere")
+    assert len(reconcile(spool.home, begin, now=NOW).closed) == 1
+    assert (spool.folder / name).is_dir()
+
+
+def test_staged_copies_that_no_output_names_go_after_a_day(spool: Spool) -> None:
+    staging = spool.home / "staging"
+    staging.mkdir()
+    names = [".half.part", "whole.dcm", "wanted.dcm"]
+    for name in names:
+        (staging / name).write_bytes(b"x")
+    with session("dicom") as opened:
+        opened.add(
+            Output(
+                path="staging/wanted.dcm",
+                staged=True,
+                content_sha256="0" * 64,
+                sop_class_uid="1.2",
+                sop_instance_uid="1.3",
+                transfer_syntax_uid="1.2.840.10008.1.2.1",
+                size=1,
+            )
+        )
+    written = datetime.fromtimestamp((staging / names[0]).stat().st_mtime, UTC)
+    assert reconcile(spool.home, begin, now=written + timedelta(hours=1)).clean
+    assert sorted(path.name for path in staging.iterdir()) == sorted(names)
+    assert reconcile(spool.home, begin, now=written + timedelta(days=1, seconds=1)).removed == 2
+    assert [path.name for path in staging.iterdir()] == ["wanted.dcm"]

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 from sqlmodel import select
 
 from blocks.engine import session
+from tasks.dicom.core.quarantine import record_loss
 from tasks.dicom.core.summary import file_table, standing, summarise
 from tasks.dicom.core.tables import (
     Association,
@@ -136,3 +137,14 @@ def test_the_table_has_a_row_per_file_and_no_names(ledger: str) -> None:
         rows = file_table(opened, batch)
     assert [row["destinations"] for row in rows] == ["archive VERIFIED"]
     assert set(rows[0]) == {"file", "modality", "study", "instance", "rules", "destinations", "state", "reason"}
+
+
+def test_a_lost_file_whose_content_was_delivered_waits_for_a_person_and_not_for_a_run(ledger: str) -> None:
+    batch = association()
+    lost = receipt(batch, ReceiptState.EVALUATED, output(shelf=DeliveryState.VERIFIED), ("shelf",))
+    with session("dicom", read_only=True) as opened:
+        assert standing(opened, batch).disposable == [lost]
+    with session("dicom") as opened:
+        record_loss(opened, lost, "the file is nowhere", now=NOW)
+    with session("dicom", read_only=True) as opened:
+        assert standing(opened, batch).done

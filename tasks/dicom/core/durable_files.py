@@ -10,8 +10,10 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
+#: Changed copies of received files, until they are delivered.
+STAGING = "staging"
 #: The folders of the dicom home that files move between.
-FOLDERS = frozenset({"spool", "staging", "dustbin", "quarantine"})
+FOLDERS = frozenset({"spool", STAGING, "dustbin", "quarantine"})
 #: Suffix of files that are not whole yet.
 PART = ".part"
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")

@@ -1,7 +1,7 @@
 """From a received file to what will be sent: read the header, apply the rules, stage a changed copy, note deliveries.
 
 `prepare` does the work on the file and touches no ledger; `record` writes its outcome in the caller's transaction.
-Both may run again after a kill: the staged copy has the receipt's own name, outputs and deliveries have natural keys.
+Both may run again after a kill: the staged copy has a name of its own, outputs and deliveries have natural keys.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from uuid import UUID
 
 from sqlmodel import Session, select
 
+from tasks.dicom.core.durable_files import STAGING
 from tasks.dicom.core.header import Header, content_sha256, read_header
 from tasks.dicom.core.morph import write_morphed
+from tasks.dicom.core.replay import revive
 from tasks.dicom.core.rules import CrosswalkLookup, Evaluation, Rules, Source, evaluate
 from tasks.dicom.core.tables import Association, Delivery, DeliveryState, Output, Receipt, ReceiptState
 from tasks.foundation.core.upsert import insert_if_absent
-
-STAGING = "staging"
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,9 @@ def _output(receipt: Receipt, home: Path, header: Header, evaluation: Evaluation
             transfer_syntax_uid=header.transfer_syntax_uid,
             size=receipt.size,
         )
-    # The receipt's own name: a run that repeats the work after a kill replaces the copy instead of leaving another.
-    path = f"{STAGING}/{receipt.id}.dcm"
+    # A run that repeats the work after a kill replaces the copy instead of leaving another. A file released from
+    # quarantine comes in another association: the copy made under former rules may still have to be delivered.
+    path = f"{STAGING}/{receipt.association_id}-{receipt.id}.dcm"
     (home / STAGING).mkdir(mode=0o700, exist_ok=True)
     written = write_morphed(header, evaluation.dataset, home / path)
     return Output(
@@ -187,6 +188,5 @@ def _record_output(session: Session, wanted: Output, destinations: list[str], ho
         )
         if not new and delivery.state is DeliveryState.DEAD:
             # The sender sent it again: so shall we, with its history kept.
-            delivery.state, delivery.attempts, delivery.due_at = DeliveryState.PENDING, 0, now
-            session.add(delivery)
+            revive(session, delivery, now=now, reason="received again")
     return output

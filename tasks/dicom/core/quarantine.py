@@ -134,16 +134,18 @@ def quarantine_receipt(session: Session, receipt_id: UUID, reason: str, *, home:
     try:
         carry_out(home, move)
     except FileLostError as error:
-        record_loss(session, receipt_id, f"{reason}; {error}")
+        record_loss(session, receipt_id, f"{reason}; {error}", now=now)
         return False
     finish(session, move)
     return True
 
 
-def record_loss(session: Session, receipt_id: UUID, reason: str) -> None:
+def record_loss(session: Session, receipt_id: UUID, reason: str, *, now: datetime) -> None:
     """Write down that a received file is gone: nothing can be moved, and nobody must wait for it."""
     receipt = receipt_of(session, receipt_id)
     receipt.state, receipt.reason = ReceiptState.QUARANTINED, reason[:_REASON_LENGTH]
+    # Tells it from one that leaves quarantine once it is delivered after all: this one never can.
+    receipt.disposed_at = now
     session.add(receipt)
 
 
@@ -211,7 +213,7 @@ def finish_release(session: Session, receipt_id: UUID, *, now: datetime) -> Rele
     )
     receipt.association_id, receipt.state, receipt.reason = association.id, ReceiptState.RECEIVED, None
     receipt.matched_rules, receipt.destinations, receipt.ruleset_version = [], [], None
-    receipt.modified, receipt.output_id = False, None
+    receipt.modified, receipt.output_id, receipt.disposed_at = False, None, None
     session.add(receipt)
     return Released(receipt.id, association.id, conflicts)
 

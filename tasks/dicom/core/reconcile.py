@@ -6,6 +6,7 @@
 | `.part` file that nobody writes | removed: it was never acknowledged |
 | whole file without a row | gets one, in a READY association of its own; it was not acknowledged, but is kept |
 | row without its file | reported; a person must look |
+| staged copy that no output names, a day old | removed: a run was killed over it |
 
 A file in flight carries its writer's lock (`spool.Part`); a living process holds its own (`presence`).
 """
@@ -16,7 +17,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -25,15 +26,18 @@ from sqlmodel import Session, col, select
 from tasks.dicom.core.adoption import stored_sha256
 from tasks.dicom.core.arrivals import end_association
 from tasks.dicom.core.backpressure import UNFINISHED
+from tasks.dicom.core.durable_files import STAGING
 from tasks.dicom.core.identity import read_file_identity
 from tasks.dicom.core.presence import is_alive, remove_dead
 from tasks.dicom.core.receiving import Transactions
-from tasks.dicom.core.spool import FOLDER, PART, WHOLE
-from tasks.dicom.core.tables import Association, AssociationState, Receipt, SourceType
+from tasks.dicom.core.spool import FOLDER, PART, WHOLE, receipt_id_of
+from tasks.dicom.core.tables import Association, AssociationState, Output, Receipt, SourceType
 
 log = logging.getLogger("quintet.reconcile")
 
 _CHUNK = 500
+#: A run writes a copy and its row within minutes.
+_COPY_AGE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Reconciliation:
     closed: tuple[UUID, ...] = ()
     #: Receipts made for files that had none.
     adopted: tuple[UUID, ...] = ()
-    #: Unfinished files removed.
+    #: Unfinished files and unused copies removed.
     removed: int = 0
     #: Receipts that still need their file, whose file is gone.
     missing: tuple[UUID, ...] = ()
@@ -71,13 +75,43 @@ def reconcile(home: Path, begin: Transactions, *, now: datetime) -> Reconciliati
     # Only after their rows are closed: a row needs its process's file to be judged by.
     remove_dead(home)
     spool = home / FOLDER
-    names = sorted(entry.name for entry in os.scandir(spool)) if spool.is_dir() else []
+    names = _files(spool)
     removed = sum(_remove_leftover(spool / name) for name in names if name.endswith(PART))
+    removed += _remove_unused_copies(home, begin, now)
     adopted = _adopt(home, begin, [name for name in names if name.endswith(WHOLE)], now)
     missing = _missing(home, begin)
     for receipt_id in missing:
         log.critical("receipt %s has lost its file", receipt_id)
     return Reconciliation(closed, adopted, removed, missing)
+
+
+def _files(folder: Path) -> list[str]:
+    """The names of the files in a folder; what else somebody put there must not stop us."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))
+
+
+def _remove_unused_copies(home: Path, begin: Transactions, now: datetime) -> int:
+    """Remove staged copies that a killed run wrote and no output names; they are written again where needed."""
+    old = [name for name in _files(home / STAGING) if _age(home / STAGING / name, now) > _COPY_AGE]
+    removed = 0
+    for start in range(0, len(old), _CHUNK):
+        paths = [f"{STAGING}/{name}" for name in old[start : start + _CHUNK]]
+        with begin() as session:
+            used = set(session.exec(select(Output.path).where(col(Output.path).in_(paths))).all())
+        for path in paths:
+            if path not in used:
+                (home / path).unlink(missing_ok=True)
+                removed += 1
+    return removed
+
+
+def _age(path: Path, now: datetime) -> timedelta:
+    try:
+        return timedelta(seconds=now.timestamp() - path.stat().st_mtime)
+    except FileNotFoundError:
+        return timedelta(0)
 
 
 def _close_dead(home: Path, begin: Transactions, now: datetime) -> tuple[UUID, ...]:
@@ -138,7 +172,7 @@ def _without_row(begin: Transactions, names: Sequence[str]) -> list[str]:
 
 def _adopt_one(home: Path, begin: Transactions, name: str, now: datetime) -> UUID | None:
     path = home / FOLDER / name
-    receipt_id = _id_of(name)
+    receipt_id = receipt_id_of(f"{FOLDER}/{name}")
     if receipt_id is None:
         log.warning("a file in the spool is not ours and is left alone: %s", name)
         return None
@@ -176,14 +210,6 @@ def _adopt_one(home: Path, begin: Transactions, name: str, now: datetime) -> UUI
             )
         )
     return receipt_id
-
-
-def _id_of(name: str) -> UUID | None:
-    try:
-        identifier = UUID(name.removesuffix(WHOLE))
-    except ValueError:
-        return None
-    return identifier if name == f"{identifier}{WHOLE}" else None
 
 
 def _has_row(session: Session, receipt_id: UUID) -> bool:

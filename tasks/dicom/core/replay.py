@@ -64,7 +64,7 @@ def replay(session: Session, delivery_ids: Collection[UUID], *, now: datetime, t
     for delivery in dead:
         wanted = delivery if to is None or to == delivery.destination else _elsewhere(session, delivery, to, now)
         if wanted.state in REPLAYABLE:
-            _revive(session, wanted, now)
+            revive(session, wanted, now=now, reason="replayed")
         if wanted.state is not DeliveryState.VERIFIED:
             due.append(wanted.id)
     session.flush()
@@ -90,13 +90,14 @@ def _elsewhere(session: Session, delivery: Delivery, to: str, now: datetime) -> 
     return row
 
 
-def _revive(session: Session, delivery: Delivery, now: datetime) -> None:
+def revive(session: Session, delivery: Delivery, *, now: datetime, reason: str) -> None:
+    """Make a dead delivery due again; what may have reached its destination is looked for there first."""
     # Acknowledged once, or in doubt: it may be there.
     delivery.state = DeliveryState.UNKNOWN if _may_have_arrived(session, delivery) else DeliveryState.PENDING
     delivery.attempts, delivery.due_at = 0, now
     delivery.lease_owner = delivery.lease_until = None
     session.add(delivery)
-    session.add(DeliveryAttempt(delivery_id=delivery.id, at=now, state=delivery.state, reason="replayed"))
+    session.add(DeliveryAttempt(delivery_id=delivery.id, at=now, state=delivery.state, reason=reason))
 
 
 def _may_have_arrived(session: Session, delivery: Delivery) -> bool:

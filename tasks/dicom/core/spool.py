@@ -49,6 +49,16 @@ class ReceiverClosedError(ReceiveError):
     """The receiver is shutting down."""
 
 
+def receipt_id_of(path: str) -> UUID | None:
+    """The receipt that a path of the spool, relative to the dicom home, belongs to; None for any other path."""
+    name = path.removeprefix(f"{FOLDER}/")
+    try:
+        identifier = UUID(name.removesuffix(WHOLE))
+    except ValueError:
+        return None
+    return identifier if path == f"{FOLDER}/{identifier}{WHOLE}" else None
+
+
 def spool_error(error: OSError, doing: str) -> ReceiveError:
     """The typed error of a failed system call.
 

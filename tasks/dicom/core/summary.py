@@ -93,7 +93,8 @@ def standing(session: Session, association_id: UUID) -> Standing:
             if (delivery.id, at) not in entries:
                 entries.append((delivery.id, at))
         verified = bool(deliveries) and all(delivery.state is DeliveryState.VERIFIED for delivery in deliveries)
-        replayed = receipt.state is ReceiptState.QUARANTINED and verified
+        # A lost file stays in quarantine whatever was delivered.
+        replayed = receipt.state is ReceiptState.QUARANTINED and verified and receipt.disposed_at is None
         if replayed or (receipt.state is ReceiptState.EVALUATED and not unsettled):
             left.disposable.append(receipt.id)
     return left
