@@ -293,6 +293,20 @@ def test_a_paused_destination_gets_nothing_until_resumed() -> None:
     assert len(claim(ids, "worker", now=later(5))) == 2
 
 
+def test_resuming_wakes_the_associations_that_wait() -> None:
+    add_deliveries(1)
+    with session("dicom") as opened:
+        association = opened.exec(select(Association)).one()
+        association.state, association.due_at = AssociationState.WAITING, later(600)
+        opened.add(association)
+        breaker.resume(opened, "other", now=later(4))
+    with session("dicom") as opened:
+        assert opened.exec(select(Association)).one().due_at == later(600)
+        breaker.resume(opened, "archive", now=later(5))
+    with session("dicom", read_only=True) as opened:
+        assert opened.exec(select(Association)).one().due_at == later(5)
+
+
 def test_the_first_to_ask_about_a_destination_may_be_several() -> None:
     together = threading.Barrier(4)
     answers = []

@@ -12,7 +12,14 @@ from enum import StrEnum
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from tasks.dicom.core.tables import Delivery, DeliveryState, DestinationHealth
+from tasks.dicom.core.tables import (
+    Association,
+    AssociationState,
+    Delivery,
+    DeliveryState,
+    DestinationHealth,
+    Receipt,
+)
 from tasks.foundation.core.upsert import insert_if_absent
 
 #: Deliveries that still have something to do.
@@ -121,6 +128,16 @@ def resume(session: Session, destination: str, *, now: datetime) -> None:
             col(Delivery.destination) == destination,
             col(Delivery.state).in_(WAITING),
             col(Delivery.lease_owner).is_(None),
+        )
+        .values(due_at=now)
+    )
+    waiting = select(Delivery.output_id).where(Delivery.destination == destination, col(Delivery.state).in_(WAITING))
+    session.exec(
+        update(Association)
+        .where(
+            col(Association.id).in_(select(Receipt.association_id).where(col(Receipt.output_id).in_(waiting))),
+            col(Association.state) == AssociationState.WAITING,
+            col(Association.due_at) > now,
         )
         .values(due_at=now)
     )
