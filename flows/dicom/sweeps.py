@@ -23,8 +23,11 @@ async def sweep_associations() -> SweepCounts:
     Raises:
         ConnectionError: Prefect's API is away; the next sweep finds the same.
     """
-    found = await asyncio.to_thread(reconcile_spool.submit().result)
-    counts = await asyncio.to_thread(sweep.submit().result)
+    try:
+        found = await asyncio.to_thread(reconcile_spool.submit().result)
+    finally:
+        # Also where the spool cannot be read: what waits in the ledger is not to wait for that.
+        counts = await asyncio.to_thread(sweep.submit().result)
     if any(found.model_dump().values()) or any(counts.model_dump().values()):
         await table("dicom-sweep", [found.model_dump() | counts.model_dump()], "What the sweep found and started.")
     return counts
