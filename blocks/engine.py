@@ -12,9 +12,9 @@ Errors::
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,25 +78,35 @@ def _sqlite_begin(connection: Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {mode}")
 
 
-@lru_cache(maxsize=32)
-def _engine(url: str, schema: str) -> Engine:
+#: By URL and domain, for the life of the process.
+_engines: dict[tuple[str, str], Engine] = {}
+_engines_lock = threading.Lock()
+
+
+def _make_engine(url: str, schema: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, connect_args={"options": f"-csearch_path={schema},public"})
-    engine = create_engine(url, connect_args={"check_same_thread": False})
-    event.listen(engine, "connect", _sqlite_connect)
-    event.listen(engine, "begin", _sqlite_begin)
-    return engine
+    made = create_engine(url, connect_args={"check_same_thread": False})
+    event.listen(made, "connect", _sqlite_connect)
+    event.listen(made, "begin", _sqlite_begin)
+    return made
 
 
 def engine(domain: str) -> Engine:
     """The engine of one domain, made once per process and URL."""
-    return _engine(database_url(domain), domain)
+    key = (database_url(domain), domain)
+    with _engines_lock:
+        if key not in _engines:
+            _engines[key] = _make_engine(*key)
+        return _engines[key]
 
 
 def dispose_engines() -> None:
     """Close every pooled connection and forget the engines (tests, and before a fork)."""
-    # lru_cache cannot be walked, so the pools are left to close with their engines.
-    _engine.cache_clear()
+    with _engines_lock:
+        for made in _engines.values():
+            made.dispose()
+        _engines.clear()
 
 
 @contextmanager

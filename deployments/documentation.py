@@ -108,7 +108,7 @@ def _kind(field: FieldInfo) -> str:
     text = (
         annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
     )
-    for noise in ("typing.", "pathlib.", "pathlib._local.", "ipaddress.", "pydantic.types."):
+    for noise in ("typing.", "pathlib._local.", "pathlib.", "ipaddress.", "pydantic.types."):
         text = text.replace(noise, "")
     text = text.removeprefix("Literal").strip("[]") if text.startswith("Literal") else text
     return text.replace("SecretStr", "secret").replace(" | None", "").replace("|", "or")
