@@ -16,8 +16,10 @@ from tasks.dicom.runs import start_runs
 from tasks.foundation.core.columns import utc_now
 from tasks.foundation.retries import INGEST
 
-#: A worker that was killed between taking a run and starting it leaves the run Pending for ever.
-PENDING_PATIENCE = timedelta(minutes=5)
+#: A run claims its association at once. One that has not for so long is dead, whatever Prefect says: a worker that is
+#: killed between taking a run and starting it leaves it Pending, and a request that a killed run had sent may reach a
+#: busy server after the report of its crash, and make it Running again.
+CLAIM_PATIENCE = timedelta(minutes=5)
 #: Prefect's API answers at most this many runs a request.
 PAGE = 200
 
@@ -70,6 +72,6 @@ def _on_its_way(association: Association, run: FlowRun | None) -> bool:
     if run is None or run.state_type is None or association.state is not AssociationState.READY:
         # A claim that ran out or a due time: whatever the run's state says, it no longer works on this.
         return False
-    if run.state_type is StateType.PENDING:
-        return association.dispatched_at is not None and utc_now() - association.dispatched_at < PENDING_PATIENCE
-    return run.state_type in {StateType.SCHEDULED, StateType.RUNNING}
+    if run.state_type in {StateType.PENDING, StateType.RUNNING}:
+        return association.dispatched_at is not None and utc_now() - association.dispatched_at < CLAIM_PATIENCE
+    return run.state_type is StateType.SCHEDULED

@@ -14,6 +14,9 @@ from tests.campaigns.slow_line import SlowLine
 from tests.campaigns.store_senders import STORESCU, acknowledged_in, make_instances
 from tests.dicom_peers import debian_program
 
+# One gateway, so one process.
+pytestmark = pytest.mark.xdist_group("dicom-kills")
+
 SEED = 7
 
 

@@ -40,6 +40,8 @@ class RunRecords:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        #: When runs whose process had ended were first looked at, by `time.monotonic`.
+        self.looked_at: dict[UUID, float] = {}
 
     def prepare(self) -> None:
         """Make the folder.
@@ -51,7 +53,7 @@ class RunRecords:
 
     def submit(self, flow_run_id: UUID, worker: ProcessIdentity) -> None:
         """Note that `worker` takes the run."""
-        self._path(flow_run_id, "started").unlink(missing_ok=True)
+        self.remove(flow_run_id)
         self._write(flow_run_id, "submitted", RunRecord(flow_run_id, worker, None))
 
     def start(self, flow_run_id: UUID, worker: ProcessIdentity) -> bool:
@@ -80,6 +82,7 @@ class RunRecords:
 
     def remove(self, flow_run_id: UUID) -> None:
         """Forget the run: its end is known to the API."""
+        self.looked_at.pop(flow_run_id, None)
         for kind in ("submitted", "started"):
             self._path(flow_run_id, kind).unlink(missing_ok=True)
 

@@ -52,6 +52,7 @@ class WarmRun:
         entrypoint: see `module_entrypoint`.
         process: its process, once there is one.
         cancelling: whether its cancellation was asked for.
+        in_doubt: whether its process was killed, so that a request of it may still be under way (`reconcile`).
         started: set when there is a process.
         over: set when its end has been dealt with.
     """
@@ -61,6 +62,7 @@ class WarmRun:
     entrypoint: str | None = None
     process: ForkedProcess | None = None
     cancelling: bool = False
+    in_doubt: bool = False
     started: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -174,6 +176,7 @@ class RunStarter:
     async def _conclude(
         self, run: WarmRun, configuration: WarmJobConfiguration, working_dir: Path, code: int | None
     ) -> int:
+        run.in_doubt = code != 0
         # Asked even when it ended well: a run that was being cancelled cannot report that it completed.
         flow_run = await unfinished(self.client, run.flow_run.id)
         if flow_run is None:

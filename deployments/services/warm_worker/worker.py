@@ -251,7 +251,8 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         try:
             self._records.submit(flow_run.id, self._me)
             await self._run_to_its_end(run)
-            self._records.remove(flow_run.id)
+            if not run.in_doubt:
+                self._records.remove(flow_run.id)
         except httpx.HTTPError as error:
             # The record stays, and with it the end is reported when the API is back.
             self._logger.warning("The end of flow run %s cannot be reported yet: %s", flow_run.id, error)
