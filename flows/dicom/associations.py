@@ -5,7 +5,7 @@ Needs the dicom ledger, the rules and the limit `dicom-deliveries`. Started by t
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -21,6 +21,7 @@ from flows.dicom.claims import Claim, claimed
 from tasks.dicom import deliver_batch, dispose_files, process_dicom_association
 from tasks.dicom.core.summary import AssociationSummary, Standing, file_table, standing, summarise
 from tasks.dicom.core.tables import DOMAIN, AssociationState
+from tasks.dicom.disposal import DisposalError
 from tasks.foundation.artifacts import table
 from tasks.foundation.core.columns import utc_now
 from tasks.foundation.lifecycle import logger
@@ -49,7 +50,9 @@ async def process_association(association_id: UUID) -> AssociationSummary:
 
     Raises:
         RulesError: the rules are not valid; the association waits.
-        OSError: a file could not be read or written; the association waits.
+        OSError: a file could not be read or written; it waits, and all others are done.
+        DisposalError: a file could not be moved; it waits, and all others are done.
+        UnknownDestinationError: the rules have no such destination any more; its deliveries wait, all others are done.
         ClaimLostError: this run was away so long that another took over.
     """
     return await work_through(association_id)
@@ -64,26 +67,35 @@ async def work_through(association_id: UUID) -> AssociationSummary:
                 logger(association=str(association_id)).info("nothing to do: done, still open, or held by another run")
             else:
                 report = ProgressReport()
-                await _evaluate(claim, report)
-                await _deliver_and_dispose(claim, report)
+                failures = await _evaluate(claim, report)
+                await _deliver_and_dispose(claim, report, failures)
     finally:
         summary = await _show(association_id)
     return summary
 
 
-async def _evaluate(claim: Claim, report: ProgressReport) -> None:
+async def _evaluate(claim: Claim, report: ProgressReport) -> list[Exception]:
+    """Evaluate all files; gives what failed, so that one bad file does not hold up the others."""
     left = await _standing(claim)
     done = 0
+    failures: list[Exception] = []
     for batch in _batches(left.unevaluated):
         claim.check()
         await report.update(Progress(step="evaluate", total=len(left.unevaluated), processed=done))
-        await _finished(process_dicom_association.submit(batch))
+        try:
+            await _finished(process_dicom_association.submit(batch))
+        except OSError as error:
+            failures.append(error)
         done += len(batch)
+    return failures
 
 
-async def _deliver_and_dispose(claim: Claim, report: ProgressReport) -> None:
+async def _deliver_and_dispose(claim: Claim, report: ProgressReport, failures: list[Exception]) -> None:
+    """Do all that can be done now, then hand the association back; what failed on the way is raised at the end."""
     tried: dict[str, list[UUID]] = {}
     disposed: set[UUID] = set()
+    #: Destinations that cannot be delivered to in this run.
+    broken: set[str] = set()
     while True:
         claim.check()
         left = await _standing(claim)
@@ -91,27 +103,48 @@ async def _deliver_and_dispose(claim: Claim, report: ProgressReport) -> None:
         # Each once: what the task leaves where it is has to wait, and not to keep this run busy.
         disposable = [receipt for receipt in left.disposable if receipt not in disposed]
         for receipts in _batches(disposable):
-            await _finished(dispose_files.submit(receipts))
+            try:
+                await _finished(dispose_files.submit(receipts))
+            except DisposalError as error:
+                failures.append(error)
         disposed.update(disposable)
         now = utc_now()
-        due = left.due(now)
+        due = {name: ids for name, ids in left.due(now).items() if name not in broken}
         if due and due != tried:
-            await asyncio.gather(*(_deliver(name, ids) for name, ids in due.items()))
+            failed = await _deliver_all(due)
+            broken.update(failed)
+            failures += failed.values()
             tried = due
         elif disposable:
             tried = {}
-        elif left.done:
-            claim.release(AssociationState.DONE)
+        elif left.done and claim.finish():
             return
         else:
-            next_due = left.next_due() or now
-            if due or left.disposable:
+            next_due = left.next_due(broken) or now
+            if failures and not now < next_due <= now + PATIENCE:
+                if next_due > now:
+                    # The others are not to wait as long as an association that fails.
+                    claim.release(AssociationState.WAITING, due_at=next_due)
+                raise failures[0]
+            if due or ((left.disposable or left.unevaluated) and not failures):
                 next_due = now + NOT_NOW
             if next_due - now > PATIENCE:
                 claim.release(AssociationState.WAITING, due_at=next_due)
                 return
             await asyncio.sleep((next_due - now).total_seconds())
             tried = {}
+
+
+async def _deliver_all(due: Mapping[str, Sequence[UUID]]) -> dict[str, Exception]:
+    """Deliver to all destinations at once; gives those that could not be delivered to, and why."""
+    ended = await asyncio.gather(*(_deliver(name, ids) for name, ids in due.items()), return_exceptions=True)
+    failures: dict[str, Exception] = {}
+    for name, error in zip(due, ended, strict=True):
+        if isinstance(error, Exception):
+            failures[name] = error
+        elif error is not None:
+            raise error
+    return failures
 
 
 async def _deliver(destination: str, deliveries: Sequence[UUID]) -> None:

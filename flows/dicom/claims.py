@@ -6,11 +6,18 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from blocks.engine import session
+from sqlalchemy.exc import DBAPIError
+
+from blocks.engine import LedgerError, session
 from blocks.settings import settings
 from tasks.dicom.core import dispatch
+from tasks.dicom.core.summary import standing
 from tasks.dicom.core.tables import DOMAIN, AssociationState
 from tasks.foundation.core.columns import utc_now
+from tasks.foundation.lifecycle import logger
+
+#: A claim is renewed so often before it would run out.
+RENEWALS = 4
 
 
 class ClaimLostError(Exception):
@@ -24,6 +31,7 @@ class Claim:
         self.association_id = association_id
         self.owner = owner
         self.lost = False
+        self._held_until = utc_now()
 
     @property
     def lease(self) -> timedelta:
@@ -32,16 +40,18 @@ class Claim:
 
     def take(self) -> bool:
         """Claim the association; False where it is done, still open, or held by a living run."""
+        now = utc_now()
         with session(DOMAIN) as opened:
-            taken = dispatch.claim(opened, self.association_id, owner=self.owner, now=utc_now(), lease=self.lease)
+            taken = dispatch.claim(opened, self.association_id, owner=self.owner, now=now, lease=self.lease)
+        self._held_until = now + self.lease
         return taken is not None
 
     def renew(self) -> None:
         """Lengthen the claim, or find that it is lost."""
+        now = utc_now()
         with session(DOMAIN) as opened:
-            self.lost = not dispatch.renew(
-                opened, self.association_id, owner=self.owner, now=utc_now(), lease=self.lease
-            )
+            self.lost = not dispatch.renew(opened, self.association_id, owner=self.owner, now=now, lease=self.lease)
+        self._held_until = now + self.lease
 
     def check(self) -> None:
         """Stop a run that lost its claim before it does more.
@@ -57,10 +67,24 @@ class Claim:
         with session(DOMAIN) as opened:
             dispatch.release(opened, self.association_id, owner=self.owner, state=state, due_at=due_at)
 
+    def finish(self) -> bool:
+        """Hand the association back as DONE; False where there is something to do after all, as after a replay."""
+        with session(DOMAIN) as opened:
+            # Locks the row, so that nobody wakes the association between our look and our commit.
+            held = dispatch.renew(opened, self.association_id, owner=self.owner, now=utc_now(), lease=self.lease)
+            if not held or not standing(opened, self.association_id).done:
+                return False
+            return dispatch.release(opened, self.association_id, owner=self.owner, state=AssociationState.DONE)
+
     async def _keep(self) -> None:
         while not self.lost:
-            await asyncio.sleep(self.lease.total_seconds() / 4)
-            await asyncio.to_thread(self.renew)
+            await asyncio.sleep(self.lease.total_seconds() / RENEWALS)
+            try:
+                await asyncio.to_thread(self.renew)
+            except (LedgerError, DBAPIError) as error:
+                # The ledger may answer again before the claim runs out.
+                logger(association=str(self.association_id)).warning("cannot renew the claim", error=str(error))
+                self.lost = utc_now() >= self._held_until
 
 
 @asynccontextmanager
@@ -78,6 +102,8 @@ async def claimed(association_id: UUID, owner: str) -> AsyncIterator[Claim | Non
         yield claim
     finally:
         keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeper
-        claim.release(AssociationState.READY)
+        try:
+            with suppress(asyncio.CancelledError):
+                await keeper
+        finally:
+            claim.release(AssociationState.READY)

@@ -120,12 +120,12 @@ def _wake_associations(session: Session, dead: Sequence[Delivery], to: str | Non
                 session.add(receipt)
     associations = session.exec(
         select(Association)
-        .where(
-            col(Association.id).in_({receipt.association_id for receipt in receipts}),
-            col(Association.state).in_((AssociationState.DONE, AssociationState.WAITING)),
-        )
+        .where(col(Association.id).in_({receipt.association_id for receipt in receipts}))
+        .order_by(col(Association.id))
+        # In whatever state: the run of one that is PROCESSING may be about to find that nothing is left to do.
         .with_for_update()
     ).all()
     for association in associations:
-        association.state, association.due_at = AssociationState.WAITING, now
-        session.add(association)
+        if association.state in (AssociationState.DONE, AssociationState.WAITING):
+            association.state, association.due_at = AssociationState.WAITING, now
+            session.add(association)

@@ -1,7 +1,7 @@
 """What the ledger says of an association: what is left to do, the counts, and a row per file for people."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -53,9 +53,10 @@ class Standing:
         ready = {name: [key for key, at in items if at <= now] for name, items in self.unsettled.items()}
         return {name: keys for name, keys in ready.items() if keys}
 
-    def next_due(self) -> datetime | None:
-        """When the next delivery may be tried."""
-        return min((at for items in self.unsettled.values() for _, at in items), default=None)
+    def next_due(self, but_for: Collection[str] = ()) -> datetime | None:
+        """When the next delivery may be tried, leaving out these destinations."""
+        wanted = [items for name, items in self.unsettled.items() if name not in but_for]
+        return min((at for items in wanted for _, at in items), default=None)
 
 
 def _rows(session: Session, association_id: UUID) -> Sequence[tuple[Receipt, Delivery | None]]:
