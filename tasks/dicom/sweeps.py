@@ -1,6 +1,7 @@
 """Finds what fell by the wayside: files and ledger rows that disagree, associations whose run never came or died."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -43,20 +44,31 @@ def sweep_associations() -> SweepCounts:
     """
     now = utc_now()
     with session(DOMAIN, read_only=True) as opened:
-        new, stuck = never_dispatched(opened, limit=PAGE), dispatched_and_stuck(opened, now=now, limit=PAGE)
+        new = never_dispatched(opened, limit=PAGE)
+    counts = SweepCounts(never_started=start_runs(new) if new else 0)
+    after: UUID | None = None
+    while True:
+        # Page by page to the end: those that are left alone must not stand in the way of the others.
+        with session(DOMAIN, read_only=True) as opened:
+            stuck = dispatched_and_stuck(opened, now=now, after=after, limit=PAGE)
+        if not stuck:
+            return counts
+        after = stuck[-1].id
+        again = _to_start_again(stuck, now)
+        counts.started_again += start_runs(again) if again else 0
+        counts.left += len(stuck) - len(again)
+
+
+def _to_start_again(stuck: Sequence[Association], now: datetime) -> list[Association]:
     runs = _runs([row.flow_run_id for row in stuck if row.flow_run_id])
     lease = timedelta(seconds=settings().dicom.delivery.lease_seconds)
     again = []
     for row in stuck:
         run = runs.get(row.flow_run_id) if row.flow_run_id else None
         killed = run is not None and run.state_type is StateType.CRASHED
-        if may_retry(row, now=now, killed_lease=lease if killed else None) and not _on_its_way(row, run):
+        if may_retry(row, now=now, killed_lease=lease if killed else None) and not _on_its_way(row, run, now):
             again.append(row)
-    return SweepCounts(
-        never_started=start_runs(new) if new else 0,
-        started_again=start_runs(again) if again else 0,
-        left=len(stuck) - len(again),
-    )
+    return again
 
 
 def _runs(ids: list[UUID]) -> dict[UUID, FlowRun]:
@@ -67,11 +79,15 @@ def _runs(ids: list[UUID]) -> dict[UUID, FlowRun]:
     return {run.id: run for run in found}
 
 
-def _on_its_way(association: Association, run: FlowRun | None) -> bool:
+def _on_its_way(association: Association, run: FlowRun | None, now: datetime) -> bool:
     """Whether the run last started will still do the work."""
-    if run is None or run.state_type is None or association.state is not AssociationState.READY:
+    if run is None or run.state_type is None:
+        return False
+    if run.state_type is StateType.SCHEDULED:
+        # Its turn has not come, however late it is; another one would only stand behind it.
+        return True
+    if association.state is not AssociationState.READY:
         # A claim that ran out or a due time: whatever the run's state says, it no longer works on this.
         return False
-    if run.state_type in {StateType.PENDING, StateType.RUNNING}:
-        return association.dispatched_at is not None and utc_now() - association.dispatched_at < CLAIM_PATIENCE
-    return run.state_type is StateType.SCHEDULED
+    claiming = run.state_type in {StateType.PENDING, StateType.RUNNING}
+    return claiming and association.dispatched_at is not None and now - association.dispatched_at < CLAIM_PATIENCE

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import and_, or_, update
+from sqlalchemy import and_, or_, true, update
 from sqlmodel import Session, col, select
 
 from tasks.dicom.core.tables import Association, AssociationState
@@ -36,10 +36,18 @@ def never_dispatched(session: Session, *, limit: int = 100) -> Sequence[Associat
     ).all()
 
 
-def dispatched_and_stuck(session: Session, *, now: datetime, limit: int = 500) -> Sequence[Association]:
+def dispatched_and_stuck(
+    session: Session, *, now: datetime, after: UUID | None = None, limit: int = 500
+) -> Sequence[Association]:
     """Associations that had a run and need another, if that run is over: ask Prefect before starting one.
 
     READY: the run has not claimed it. PROCESSING: the claim ran out. WAITING: a delivery is due.
+
+    Args:
+        session: the transaction; it is only read.
+        now: UTC.
+        after: the last id of the page before.
+        limit: size of the page.
     """
     return session.exec(
         select(Association)
@@ -48,9 +56,10 @@ def dispatched_and_stuck(session: Session, *, now: datetime, limit: int = 500) -
                 and_(col(Association.state) == AssociationState.READY, col(Association.dispatched_at).is_not(None)),
                 and_(col(Association.state) == AssociationState.PROCESSING, col(Association.lease_until) < now),
                 and_(col(Association.state) == AssociationState.WAITING, col(Association.due_at) <= now),
-            )
+            ),
+            true() if after is None else col(Association.id) > after,
         )
-        .order_by(col(Association.dispatched_at))
+        .order_by(col(Association.id))
         .limit(limit)
     ).all()
 
