@@ -80,7 +80,7 @@ class PrefectServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        factory = "prefect.server.api.server:create_app"
+        factory = "deployments.services.prefect_server:create_app"
         address = ["--host", "127.0.0.1", "--port", str(self.port)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
