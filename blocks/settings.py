@@ -1,19 +1,34 @@
 """Every setting of quintet, read from the environment with the prefix `QUINTET_`.
 
-Nested settings use two underscores: `QUINTET_DICOM__PORT=11112`. `docs/settings.md` lists all of them; a test keeps
-that table true. Secrets belong in blocks or in the variables typed `SecretStr` here.
+Nested settings use two underscores: `QUINTET_DICOM__RECEIVE__PORT=11112`. `docs/settings.md` lists all of them; a test
+keeps that table true. Secrets belong in blocks or in the variables typed `SecretStr` here.
 """
 
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+PREFIX = "QUINTET_"
+# Share of a variable's name that is as in a setting's: below it, the variable is somebody else's (Kubernetes makes
+# `QUINTET_SERVICE_HOST` for a service of that name).
+_LIKENESS = 0.85
 
-class DicomReceiveSettings(BaseModel):
+
+class SettingsGroup(BaseModel):
+    """Settings that belong together. A name that is none of them is an error: it would be a setting without effect."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class DicomReceiveSettings(SettingsGroup):
     """The DICOM listener: who may associate, how much, and when it says no."""
 
     host: str = Field("127.0.0.1", description="Address the listener binds.")
@@ -45,7 +60,7 @@ class DicomReceiveSettings(BaseModel):
     hard_backlog: int = Field(200_000, ge=1, description="Undisposed instances above which associations are rejected.")
 
 
-class DicomDeliverySettings(BaseModel):
+class DicomDeliverySettings(SettingsGroup):
     """Delivery: batches, backoff and the circuit breaker."""
 
     batch_size: int = Field(100, ge=1, description="Instances that one task run evaluates or one association sends.")
@@ -57,7 +72,7 @@ class DicomDeliverySettings(BaseModel):
     breaker_seconds: float = Field(60, gt=0, description="Time an open breaker waits before it lets a probe through.")
 
 
-class DicomDispositionSettings(BaseModel):
+class DicomDispositionSettings(SettingsGroup):
     """What becomes of a file after processing."""
 
     delete_unmatched_files: bool = Field(False, description="Move files that no rule matched to the dustbin.")
@@ -72,7 +87,7 @@ class DicomDispositionSettings(BaseModel):
     mark_days: float = Field(1, ge=0, description="Days between marking a dustbin file and deleting it.")
 
 
-class DicomSettings(BaseModel):
+class DicomSettings(SettingsGroup):
     """The DICOM gateway."""
 
     receive: DicomReceiveSettings = DicomReceiveSettings()
@@ -83,7 +98,9 @@ class DicomSettings(BaseModel):
 class Settings(BaseSettings):
     """All of quintet's settings."""
 
-    model_config = SettingsConfigDict(env_prefix="QUINTET_", env_nested_delimiter="__", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", hide_input_in_errors=True
+    )
 
     home: Path = Field(Path("~/.quintet"), description="Where data, rules and databases live.")
     database_url: SecretStr | None = Field(
@@ -94,6 +111,37 @@ class Settings(BaseSettings):
         "warm", description="Type of the `quintet` work pool that `quintet apply` declares."
     )
     dicom: DicomSettings = DicomSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_misspelt(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Let variables that are almost a setting be told as unknown; in groups, all unknown ones are."""
+        known = [name for name, _ in setting_fields(cls)]
+        groups = tuple(name for name in cls.model_fields if _group(cls, name) is not None)
+        for name in os.environ:
+            setting = name.upper()
+            if not setting.startswith(PREFIX) or setting in known:
+                continue
+            key = setting.removeprefix(PREFIX).lower()
+            if key.partition("__")[0] not in groups and get_close_matches(setting, known, 1, _LIKENESS):
+                values[key] = os.environ[name]
+        return values
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, url: SecretStr | None) -> SecretStr | None:
+        """A PostgreSQL URL; the error tells nothing of it, for it may hold a password."""
+        if url is not None:
+            from sqlalchemy.engine import make_url
+            from sqlalchemy.exc import ArgumentError
+
+            try:
+                kind = make_url(url.get_secret_value()).get_backend_name()
+            except (ArgumentError, ValueError):
+                kind = ""
+            if kind not in ("postgresql", "postgres"):
+                raise ValueError("no PostgreSQL URL, such as postgresql://user:password@host:5432/name") from None
+        return url
 
     @property
     def root(self) -> Path:
@@ -112,6 +160,21 @@ class Settings(BaseSettings):
         folder = self.root / domain
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
+
+
+def _group(model: type[BaseModel], field: str) -> type[BaseModel] | None:
+    kind = model.model_fields[field].annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def setting_fields(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[tuple[str, FieldInfo]]:
+    """All settings, each by its environment variable."""
+    for field, about in model.model_fields.items():
+        name, group = f"{prefix}{field.upper()}", _group(model, field)
+        if group is None:
+            yield name, about
+        else:
+            yield from setting_fields(group, f"{name}__")
 
 
 @lru_cache(maxsize=1)

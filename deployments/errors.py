@@ -11,7 +11,12 @@ Errors::
     └── MigrationError            a domain's database cannot be brought to the present schema
 """
 
+import json
+import os
 import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import get_origin
 
 
 class ExpectedError(Exception):
@@ -46,10 +51,13 @@ def expected(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, ExpectedError):
         return str(error), error.exit_code
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {error.filename}", 1
+        return f"{error.strerror}: {error.filename}{_home_advice(error.filename)}", 1
     for module, name, code in (
         ("blocks.engine", "LedgerError", 1),
+        ("blocks.crosswalk", "CrosswalkTableError", 1),
         ("tasks.dicom.core.rules", "RulesError", 2),
+        ("tasks.dicom.deliveries", "UnknownDestinationError", 1),
+        ("tasks.dicom.submission", "SubmissionError", 1),
     ):
         kind = getattr(sys.modules.get(module), name, None)
         if isinstance(kind, type) and isinstance(error, kind):
@@ -57,15 +65,61 @@ def expected(error: BaseException) -> tuple[str, int] | None:
     return _settings_error(error) or _unreachable(error)
 
 
+def _home_advice(path: object) -> str:
+    """What to do where a path is the home's own, whatever part of quintet could not use it."""
+    settings = getattr(sys.modules.get("blocks.settings"), "settings", None)
+    if settings is None or not isinstance(path, str | os.PathLike):
+        return ""
+    root = settings().root
+    if not Path(os.fsdecode(path)).is_relative_to(root):
+        return ""
+    return f". The home {root} cannot be used: make it a folder that this user can write, or set QUINTET_HOME."
+
+
 def _settings_error(error: BaseException) -> tuple[str, int] | None:
-    pydantic = sys.modules.get("pydantic_core")
-    if pydantic is None or not isinstance(error, pydantic.ValidationError) or error.title != "Settings":
+    pydantic, sources = sys.modules.get("pydantic_core"), sys.modules.get("pydantic_settings")
+    problems: dict[str, list[str]] = {}
+    if pydantic is not None and isinstance(error, pydantic.ValidationError) and error.title == "Settings":
+        for problem in error.errors(include_url=False, include_input=False):
+            name = _variable(problem["loc"])
+            unknown = problem["type"] == "extra_forbidden"
+            problems.setdefault(name, []).append(_unknown_setting(name) if unknown else problem["msg"])
+    elif sources is not None and isinstance(error, sources.SettingsError):
+        # It names the outermost group only.
+        problems = {name: ['no JSON list, such as ["one", "two"]'] for name in _unreadable_lists()}
+        problems = problems or {"QUINTET_": [str(error)]}
+    if not problems:
         return None
-    lines = ["settings are wrong (docs/settings.md lists all of them):"]
-    for problem in error.errors(include_url=False, include_input=False):
-        name = "QUINTET_" + "__".join(str(part) for part in problem["loc"]).upper()
-        lines.append(f"  {name}: {problem['msg']}")
-    return "\n".join(lines), 2
+    lines = [f"  {name}: {'; '.join(said)}" for name, said in problems.items()]
+    return "\n".join(["settings are wrong (docs/settings.md lists all of them):", *lines]), 2
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    """The environment variable of a problem; what lies inside its value is not part of the name."""
+    from blocks.settings import PREFIX, setting_fields
+
+    name = PREFIX + "__".join(str(part) for part in location).upper()
+    return next((known for known, _ in setting_fields() if name.startswith(f"{known}__")), name)
+
+
+def _unreadable_lists() -> list[str]:
+    from blocks.settings import setting_fields
+
+    wrong = []
+    for name, field in setting_fields():
+        if name in os.environ and get_origin(field.annotation) is list:
+            try:
+                json.loads(os.environ[name])
+            except ValueError:
+                wrong.append(name)
+    return wrong
+
+
+def _unknown_setting(name: str) -> str:
+    from blocks.settings import setting_fields
+
+    near = get_close_matches(name, [known for known, _ in setting_fields()], 1)
+    return "no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _unreachable(error: BaseException) -> tuple[str, int] | None:

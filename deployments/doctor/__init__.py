@@ -3,6 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from blocks.settings import settings
 from deployments.doctor.finding import Finding
 from deployments.doctor.machine import disk, home, packages
 from deployments.doctor.project import catalogue, databases, rules
@@ -24,10 +28,23 @@ CHECKS: list[Callable[[], list[Finding]]] = [
 ]
 
 
+def _asked() -> list[Callable[[], list[Finding]]]:
+    """The checks that can be asked: with wrong settings, none of those that need them."""
+    try:
+        settings()
+    except (ValidationError, SettingsError) as error:
+        told = expected(error)
+        if told is None:
+            raise
+        wrong = Finding("settings", False, told[0])
+        return [packages, lambda: [wrong]]
+    return CHECKS
+
+
 def examine() -> list[Finding]:
     """Ask everything; what a check cannot ask because of an expected error is a finding itself."""
     findings = []
-    for check in CHECKS:
+    for check in _asked():
         try:
             findings += check()
         except Exception as error:
