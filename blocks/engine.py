@@ -109,6 +109,12 @@ def dispose_engines() -> None:
         _engines.clear()
 
 
+def _look_at(domain: str) -> str:
+    if settings().database_url is not None:
+        return "Start that server, or correct QUINTET_DATABASE_URL."
+    return f"Let this user write {sqlite_path(domain)} and its folder, or set QUINTET_HOME."
+
+
 @contextmanager
 def ledger_errors(domain: str) -> Iterator[None]:
     """Turn a driver's words about an unusable database into an error that says which and what to do."""
@@ -126,9 +132,13 @@ def ledger_errors(domain: str) -> Iterator[None]:
                 f"the {domain} database is not what this version of quintet needs ({error.orig}): run `quintet apply`, "
                 "or `quintet up`, which does so first"
             ) from error
-        lost = isinstance(error, OperationalError) and ("connect" in said or "terminat" in said)
+        lost = isinstance(error, OperationalError) and (
+            "connect" in said or "terminat" in said or getattr(error.orig, "sqlstate", "") is None
+        )
         if lost or "unable to open" in said or "readonly" in said:
-            raise LedgerUnreadableError(f"the {domain} database cannot be opened or written: {error.orig}") from error
+            raise LedgerUnreadableError(
+                f"the {domain} database cannot be opened or written: {error.orig}. {_look_at(domain)}"
+            ) from error
         raise
 
 

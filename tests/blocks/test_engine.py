@@ -68,3 +68,11 @@ def test_a_server_that_is_away_is_named(home: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(LedgerUnreadableError, match="dicom database cannot be opened") as raised:
         check_integrity("dicom")
     assert "secret" not in str(raised.value)
+
+
+def test_a_server_that_cannot_be_found_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUINTET_DATABASE_URL", "postgresql://reader:secret@name.invalid/dicom")
+    settings.cache_clear()
+    with pytest.raises(LedgerUnreadableError, match="correct QUINTET_DATABASE_URL") as raised:
+        check_integrity("dicom")
+    assert "secret" not in str(raised.value)
