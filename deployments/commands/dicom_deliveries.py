@@ -46,10 +46,12 @@ def replay(
     from blocks.engine import session
     from tasks.dicom.core.replay import dead_deliveries
     from tasks.dicom.core.tables import DOMAIN
-    from tasks.dicom.deliveries import replay_deliveries
+    from tasks.dicom.deliveries import destination_named, replay_deliveries
 
     if bool(delivery) == everything:
         raise ExpectedError("name deliveries, or give --all")
+    if to is not None:
+        destination_named(to)
     with session(DOMAIN, read_only=True) as opened:
         dead = dead_deliveries(opened, destination=of, limit=100_000)
     wanted = [row.id for row in dead]
@@ -94,7 +96,8 @@ def destinations() -> None:
             state = f"failing, tried again {row.open_until:%H:%M:%S}Z"
         else:
             state = "working"
-        table.add_row(name, state, counts, (row.last_reason or "") if row else "")
+        said = row.last_reason if row is not None and state != "working" else None
+        table.add_row(name, state, counts, said or "")
     Console().print(table)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from blocks.engine import session
+from blocks.engine import LedgerError, session
 from blocks.settings import settings
 from tasks.dicom.core.adoption import adopt_file
 from tasks.dicom.core.arrivals import Batch, Origin
@@ -91,6 +91,10 @@ def submit_files(
                 try:
                     stored = adopt_file(committer, spool, batch, path)
                 except (OSError, ReceiveError) as error:
+                    cause = error.__cause__
+                    if isinstance(cause, LedgerError) and submission.association_id is None:
+                        # No file is at fault.
+                        raise cause from error
                     reason = getattr(error, "strerror", None) or str(error)
                     submission.refused.append(Refusal(str(path), reason))
                     continue

@@ -14,6 +14,7 @@ from blocks.settings import settings
 from deployments import catalogue
 from deployments.cli import main
 from deployments.errors import ServerUnreachableError
+from deployments.migrations import migrate
 from tests.servers import free_port
 
 
@@ -112,11 +113,58 @@ def test_a_wrong_setting_is_named_as_it_is_set(quintet: Quintet) -> None:
     assert "QUINTET_DICOM__RECEIVE__PORT: Input should be less than or equal to 65535" in answer.err
 
 
+def test_a_misspelt_setting_is_named_with_the_one_that_is_meant(quintet: Quintet) -> None:
+    answer = quintet("apply", QUINTET_DICOM__RECEIVE__PROT="11113")
+    assert answer.code == 2
+    assert "QUINTET_DICOM__RECEIVE__PROT: no such setting; did you mean QUINTET_DICOM__RECEIVE__PORT?" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("QUINTET_DICOM__RECEIVE__ALLOWED_CALLING_AES", "MODALITY1", "no JSON list"),
+        ("QUINTET_DICOM__RECEIVE__ALLOWED_NETWORKS", '["10.0.0.1/8"]', "Input is not a valid IPv4 network; "),
+    ],
+)
+def test_a_wrong_list_is_named_as_it_is_set(name: str, value: str, said: str, quintet: Quintet) -> None:
+    answer = quintet("apply", **{name: value})
+    assert answer.code == 2
+    assert f"\n  {name}: {said}" in answer.err
+
+
+def test_the_doctor_tells_wrong_settings_once(quintet: Quintet) -> None:
+    answer = quintet("doctor", "--json", QUINTET_LOG_FORMAT="loud")
+    assert answer.code == 1
+    (wrong,) = [finding for finding in json.loads(answer.out) if not finding["ok"]]
+    assert wrong["name"] == "settings" and "QUINTET_LOG_FORMAT" in wrong["state"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("pause", "nowhere"), ("resume", "nowhere"), ("replay", "--all", "--to", "nowhere")]
+)
+def test_an_unknown_destination_is_named(arguments: tuple[str, ...], quintet: Quintet, home: Path) -> None:
+    (home / "dicom" / "rules").mkdir(parents=True)
+    migrate("dicom")
+    answer = quintet("dicom", "deliveries", *arguments)
+    assert answer.code == 1
+    assert answer.err.startswith("error: no destination 'nowhere' in the rules")
+
+
+def test_files_submitted_before_the_first_apply_are_not_blamed(quintet: Quintet, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "image.dcm").write_bytes(b"any")
+    answer = quintet("dicom", "submit", str(tmp_path / "image.dcm"))
+    assert answer.code == 1
+    assert answer.err.startswith("error: the dicom database is not what this version of quintet needs")
+    assert "run `quintet apply`" in answer.err
+    assert list((home / "dicom" / "spool").iterdir()) == []
+
+
 def test_an_unwritable_home_is_named(quintet: Quintet, home: Path) -> None:
     (home / "file").touch()
     answer = quintet("apply", QUINTET_HOME=str(home / "file" / "below"))
     assert answer.code == 1
     assert f"error: Not a directory: {home / 'file' / 'below'}" in answer.err
+    assert "or set QUINTET_HOME" in answer.err
 
 
 def test_a_damaged_ledger_is_named(quintet: Quintet, home: Path) -> None:
