@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from deployments.errors import ExpectedError
 
@@ -49,6 +49,11 @@ def receipt_id(text: str) -> UUID:
     return found[0]
 
 
+def short_id_column() -> Column:
+    """A column of ids cut to what names one in practice, in one piece on a narrow screen too."""
+    return Column("receipt", no_wrap=True, min_width=8)
+
+
 def moment(at: datetime | None) -> str:
     """A moment for people, in UTC."""
     return "" if at is None else f"{at:%Y-%m-%d %H:%M}Z"
@@ -64,14 +69,18 @@ def list_files(
     from tasks.dicom.dustbin import dustbin_space, list_dustbin
 
     rows = list_dustbin(held=held, study_instance_uid=study, limit=limit)
-    table = Table("receipt", "SOP Instance UID", "bytes", "binned", "kept until", "marked", "hold", "why it is here")
+    table = Table(short_id_column(), "SOP Instance UID", "bytes", "binned", "kept until", "hold", "why it is here")
+    for column in table.columns[1:]:
+        column.overflow = "fold"
     for entry, receipt in rows:
         hold = (entry.legal_hold_reason or "yes") if entry.legal_hold else ""
-        cells = [moment(entry.binned_at), moment(entry.retention_until), moment(entry.marked_at), hold, entry.reason]
-        table.add_row(str(receipt.id), receipt.sop_instance_uid or "", str(entry.size), *cells)
+        kept = moment(entry.retention_until) + (f", marked {moment(entry.marked_at)}" if entry.marked_at else "")
+        cells = [moment(entry.binned_at), kept, hold, entry.reason]
+        table.add_row(receipt.id.hex[:8], receipt.sop_instance_uid or "", str(entry.size), *cells)
     room = dustbin_space()
     console = Console()
-    console.print(table)
+    if rows:
+        console.print(table)
     console.print(
         f"{len(rows)} of {room.files} files shown; the dustbin takes {room.taken:,} bytes, "
         f"{room.free:,} of {room.total:,} are free on its disk"

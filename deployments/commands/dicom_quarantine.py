@@ -4,7 +4,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deployments.commands.dicom_dustbin import Key, Limit, Study, moment, receipt_id
+from deployments.commands.dicom_dustbin import Key, Limit, Study, moment, receipt_id, short_id_column
 from deployments.errors import ExpectedError
 
 app = typer.Typer(no_args_is_help=True, help="Files that could not be processed or delivered; nothing here is deleted.")
@@ -15,14 +15,17 @@ def list_files(study: Study = None, limit: Limit = 50) -> None:
     """List what is in quarantine and why, the newest first."""
     from tasks.dicom.quarantine import list_quarantine
 
-    table = Table("receipt", "received", "SOP Instance UID", "bytes", "reason", "file")
+    table = Table(short_id_column(), "received", "bytes", "reason", "file")
+    for column in table.columns[1:]:
+        column.overflow = "fold"
     rows = list_quarantine(study_instance_uid=study, limit=limit)
     for receipt in rows:
-        cells = [receipt.sop_instance_uid or "", str(receipt.size), receipt.reason or "", receipt.path]
-        table.add_row(str(receipt.id), moment(receipt.received_at), *cells)
+        cells = [str(receipt.size), receipt.reason or "", receipt.path]
+        table.add_row(receipt.id.hex[:8], moment(receipt.received_at), *cells)
     console = Console()
-    console.print(table)
-    console.print(f"{len(rows)} files shown")
+    if rows:
+        console.print(table)
+    console.print(f"{len(rows)} files shown" if rows else "nothing in quarantine")
 
 
 @app.command()

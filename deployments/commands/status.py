@@ -8,9 +8,11 @@ from uuid import UUID
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from deployments.status import RunStatus
+    from tasks.foundation.progress import Progress
 
 app = typer.Typer()
 
@@ -33,28 +35,54 @@ def status(
     if as_json:
         objects = [status.model_dump(mode="json") for status in found]
         typer.echo(json.dumps(objects[0] if run is not None else objects))
+    elif run is not None:
+        Console().print(_details(found[0]))
     elif found:
         Console().print(_table(found))
     else:
-        typer.echo("nothing runs now")
+        typer.echo("nothing runs now" if flow is None else f"no runs of a flow {flow}")
+
+
+def _short(progress: "Progress") -> str:
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    return f"{progress.step} {progress.percent:.0f} % ({progress.processed}/{progress.total}{failed})"
+
+
+def _details(status: "RunStatus") -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in (
+        ("run", f"{status.id} ({status.name})"),
+        ("flow", status.flow),
+        ("state", status.state),
+        ("message", status.message),
+        ("started", None if status.started_at is None else f"{status.started_at:%Y-%m-%d %H:%M:%S}Z"),
+        ("seconds", f"{status.seconds:.1f}"),
+    ):
+        if value:
+            table.add_row(name, Text(value))
+    if status.progress is not None:
+        progress = status.progress
+        table.add_row("step", f"{progress.step}, {progress.percent:.0f} %")
+        table.add_row("counts", f"{progress.processed} of {progress.total} processed, {progress.failed} failed")
+    return table
 
 
 def _table(found: "list[RunStatus]") -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "flow", "state", "step"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("percent", "processed", "failed", "seconds"):
-        table.add_column(heading, justify="right")
+    # In one piece, to be copied.
+    table.add_column("run", no_wrap=True)
+    for heading, least in (("flow", 11), ("state", 9), ("progress", 9)):
+        table.add_column(heading, overflow="fold", min_width=least)
+    table.add_column("s", justify="right", no_wrap=True, min_width=5)
     for status in found:
         progress = status.progress
         table.add_row(
             str(status.id),
             status.flow,
             status.state,
-            progress.step if progress else status.message or "",
-            f"{progress.percent:.0f}" if progress else "",
-            f"{progress.processed}/{progress.total}" if progress else "",
-            str(progress.failed) if progress else "",
+            _short(progress) if progress else "",
             f"{status.seconds:.1f}",
         )
     return table

@@ -34,10 +34,10 @@ def binned(gateway: Gateway) -> str:
 
 def test_the_list_shows_files_and_room(gateway: Gateway, binned: str) -> None:
     output = call(dicom_dustbin.app, "list").output
-    assert binned in output
+    assert binned[:8] in output
     assert "2026-04-03 05:06Z" in output
     assert "1 of 1 files shown; the dustbin takes 6 bytes" in output
-    assert binned not in call(dicom_dustbin.app, "list", "--held").output
+    assert binned[:8] not in call(dicom_dustbin.app, "list", "--held").output
 
 
 def test_a_hold_is_shown_and_ended(gateway: Gateway, binned: str) -> None:
@@ -94,7 +94,7 @@ def test_quarantined_files_are_listed_and_released(gateway: Gateway) -> None:
     key = gateway.receive(deliveries=DEAD)
     dispose_file.fn(key)
     output = call(dicom_quarantine.app, "list").output
-    assert str(key) in output
+    assert str(key)[:8] in output
     assert "not delivered: viewer" in output
     association = gateway.receipt(key).association_id
     assert "the next sweep processes" in call(dicom_quarantine.app, "release", key).output
