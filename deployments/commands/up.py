@@ -68,7 +68,8 @@ def up(
             sys.stdout.flush()
         else:
             console.print(_table(stack))
-            console.print("Ctrl-C stops all of it.")
+            for line in _next(stack):
+                _say(console, line)
         stack.wait()
         _say(console, "stopping; once more to not wait for runs")
     _say(console, "stopped")
@@ -91,8 +92,21 @@ def _ready(stack: "Stack") -> dict[str, object]:
 
 def _table(stack: "Stack") -> Table:
     table = Table(title=f"quintet is up: {stack.ui_url}", title_justify="left")
-    for heading in ("what", "where", "process", "log"):
+    for heading in ("what", "where", "process"):
         table.add_column(heading, overflow="fold")
     for service in stack.services:
-        table.add_row(service.name, service.where, str(service.pid), service.log)
+        table.add_row(service.name, service.where, str(service.pid))
     return table
+
+
+def _next(stack: "Stack") -> list[str]:
+    """What a person needs next: paths and an address in one piece, to be copied."""
+    from blocks.settings import settings
+
+    root = settings().root
+    return [
+        f"Logs are in {root / 'logs'}, rules belong in {root / 'dicom' / 'rules'}.",
+        # Without it, Prefect's own command would start a server of its own.
+        f"For other commands, and Prefect's own: export PREFECT_API_URL={stack.api_url} QUINTET_HOME={root}",
+        "Ctrl-C stops all of it.",
+    ]

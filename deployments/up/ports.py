@@ -1,5 +1,6 @@
 """Who listens where: found out before anything is started."""
 
+import errno
 import socket
 
 import psutil
@@ -38,8 +39,16 @@ def require_free(host: str, port: int, *, purpose: str, setting: str) -> None:
         except OSError as error:
             raise PortInUseError(
                 f"port {port} on {host}, for {purpose}, cannot be used: {error.strerror}{_holder(port)}. "
-                f"Stop what has it, or choose another port with {setting}."
+                f"{_advice(error.errno, setting)}"
             ) from error
+
+
+def _advice(number: int | None, setting: str) -> str:
+    if number == errno.EADDRINUSE:
+        return f"Stop what has it, or choose another port with {setting}."
+    if number == errno.EADDRNOTAVAIL:
+        return "Listen on an address of this machine."
+    return f"Choose another port with {setting}."
 
 
 def _holder(port: int) -> str:

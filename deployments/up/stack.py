@@ -23,6 +23,8 @@ from deployments.up.supervisor import Supervisor
 from deployments.work_pools import WORK_POOL, critical_queues
 
 READY_SECONDS = 60.0
+# A first start on a slow or busy machine takes a while; nobody should think that it hangs.
+STILL_SECONDS = 5
 
 
 class StackError(ExpectedError):
@@ -168,16 +170,23 @@ class Stack:
         options, root = self.options, config.root
         given = os.environ.get("PREFECT_API_URL")
         port = options.port or free_port()
-        if not given:
-            require_free(HOST, port, purpose="Prefect's server", setting="`--port`")
         receive = config.dicom.receive
         listener_port = receive.port if options.listener_port is None else options.listener_port
-        if options.listener:
-            require_free(
-                receive.host, listener_port, purpose="the DICOM listener", setting="QUINTET_DICOM__RECEIVE__PORT"
-            )
+
+        def check_ports() -> None:
+            if not given:
+                require_free(HOST, port, purpose="Prefect's server", setting="`--port`")
+            if options.listener:
+                setting = "QUINTET_DICOM__RECEIVE__PORT"
+                require_free(receive.host, listener_port, purpose="the DICOM listener", setting=setting)
+
+        if not (root / "run").exists():
+            # A first start that is not to be leaves nothing behind.
+            check_ports()
+        # Ends what a killed `quintet up` of this home left behind, which may hold the ports.
         self._supervisor = Supervisor(root, self._on_event)
         self._exits.callback(self._supervisor.stop, self._hurry)
+        check_ports()
         self._api_url = given or api_url_of(port)
         # A server of somebody else's may need the key that is in the user's own Prefect profile.
         own_home = {} if given or os.environ.get("PREFECT_HOME") else {"PREFECT_HOME": str(root / "prefect")}
@@ -207,8 +216,13 @@ class Stack:
             stdin=subprocess.DEVNULL,
             text=True,
         )
+        began, told = time.monotonic(), 0
         try:
             while applying.poll() is None:
+                waited = int(time.monotonic() - began) // STILL_SECONDS * STILL_SECONDS
+                if waited > told:
+                    told = waited
+                    self._on_step(f"still waiting after {waited} s")
                 if server is not None and (server.restarts or server.exit_code is not None):
                     raise StackError(f"Prefect's server does not start:\n{server.tail()}")
                 if self._stop.wait(0.05):

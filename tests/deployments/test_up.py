@@ -167,6 +167,11 @@ def test_a_port_in_use_is_told_with_its_holder() -> None:
     require_free("127.0.0.1", port, purpose="Prefect's server", setting="`--port`")
 
 
+def test_an_address_of_another_machine_is_not_told_as_a_port_in_use() -> None:
+    with pytest.raises(PortInUseError, match="Listen on an address of this machine"):
+        require_free("192.0.2.1", 0, purpose="the DICOM listener", setting="`--port`")
+
+
 @pytest.fixture
 def up(home: Path, prefect_template: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]]:
     """Starts `quintet up` in a home of its own, with Prefect's schema already in place."""
