@@ -27,7 +27,8 @@ async def process_file(
     delivered twice.
 
     Args:
-        paths: files or folders; where `QUINTET_DICOM__RECEIVE__SUBMIT_ROOTS` names folders, below one of them.
+        paths: files or folders, absolute: a worker's run works in a folder of its own. Where
+            `QUINTET_DICOM__RECEIVE__SUBMIT_ROOTS` names folders, below one of them.
         source_type: how they came in, as rules see it.
         source_id: which source that was, as rules see it.
 
@@ -52,6 +53,8 @@ async def process_file(
 def _allowed(path: Path) -> Path:
     roots = [root.expanduser().resolve() for root in settings().dicom.receive.submit_roots]
     resolved = path.expanduser().resolve()
+    if not path.expanduser().is_absolute() and not resolved.exists():
+        raise SubmissionError(f"{path}: not in {Path.cwd()}, where this run works; give an absolute path")
     if roots and not any(resolved.is_relative_to(root) for root in roots):
         raise SubmissionError(f"{path}: not below one of the folders that QUINTET_DICOM__RECEIVE__SUBMIT_ROOTS allows")
     return resolved
