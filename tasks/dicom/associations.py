@@ -116,8 +116,10 @@ def _evaluate(paths: Sequence[str], home: Path, rules: Rules) -> EvaluationCount
                 # Not the file's fault (nor is a crosswalk that does not answer): it stays RECEIVED, to be tried again.
                 logger(receipt=str(receipt.id)).error("cannot process the file now", error=type(error).__name__)
                 failures.append(error)
+    # In one order everywhere: the same instances may be on their way in another association.
+    ordered = sorted(prepared.items(), key=lambda pair: pair[1].output_key)
     with session(DOMAIN) as opened:
-        needless = [record(opened, key, item, home, version=rules.version, now=now) for key, item in prepared.items()]
+        needless = [record(opened, key, item, home, version=rules.version, now=now) for key, item in ordered]
     for path in filter(None, needless):
         (home / path).unlink(missing_ok=True)
     for receipt_id, reason in refused.items():

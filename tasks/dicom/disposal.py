@@ -19,7 +19,7 @@ from blocks.settings import settings
 from tasks.dicom.core import dustbin, quarantine
 from tasks.dicom.core.disposition import Action, Decision, decide
 from tasks.dicom.core.durable_files import FileLostError, NameTakenError, confined
-from tasks.dicom.core.provenance import Move, carry_out, deliveries_of, facts_of
+from tasks.dicom.core.provenance import Move, carry_out, deliveries_of, facts_of, lock
 from tasks.dicom.core.tables import DOMAIN, Delivery, DeliveryState, DustbinEntry, Output, Receipt, ReceiptState
 from tasks.foundation.core.columns import utc_now
 from tasks.foundation.lifecycle import logger
@@ -93,10 +93,12 @@ def dispose_files(receipt_ids: list[UUID]) -> DisposalCounts:
 def _dispose(receipt_ids: Sequence[UUID]) -> DisposalCounts:
     home, now = settings().domain_home(DOMAIN), utc_now()
     with session(DOMAIN) as opened:
+        lock(opened, receipt_ids)
         plan = _plan(opened, home, sorted(set(receipt_ids)), now)
     lost, failures = _move(home, [*plan.binned, *plan.quarantined])
     undone = lost.keys() | failures.keys()
     with session(DOMAIN) as opened:
+        lock(opened, receipt_ids)
         for receipt_id, reason in sorted(lost.items()):
             dustbin.withdraw(opened, receipt_id, reason)
             quarantine.record_loss(opened, receipt_id, reason, now=now)
@@ -119,10 +121,7 @@ def _dispose(receipt_ids: Sequence[UUID]) -> DisposalCounts:
 
 
 def _plan(opened: Session, home: Path, receipt_ids: Sequence[UUID], now: datetime) -> _Plan:
-    receipts = opened.exec(
-        # Always locked in this order, so that two batches that overlap cannot wait for each other.
-        select(Receipt).where(col(Receipt.id).in_(receipt_ids)).order_by(col(Receipt.id)).with_for_update()
-    ).all()
+    receipts = opened.exec(select(Receipt).where(col(Receipt.id).in_(receipt_ids)).order_by(col(Receipt.id))).all()
     if unknown := set(receipt_ids) - {receipt.id for receipt in receipts}:
         raise LookupError(f"no receipt {', '.join(str(key) for key in sorted(unknown))}")
     entries = {
@@ -202,9 +201,8 @@ def _remove_staged(opened: Session, home: Path, receipt_ids: Sequence[UUID]) -> 
             col(Output.id).in_(select(Receipt.output_id).where(col(Receipt.id).in_(receipt_ids))),
             col(Output.staged),
         )
+        # Locked: a delivery that is being added refers to the output, and so waits until the copy is gone.
         .order_by(col(Output.id))
-        # A delivery that is being added refers to the output, and so waits until the copy is gone.
-        .with_for_update()
     ).all()
     removed = 0
     for output in outputs:

@@ -1,6 +1,7 @@
 """A file's whole way through the tasks, without Prefect: submitted, evaluated, delivered to a folder, disposed of."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from tasks.dicom.deliveries import deliver_batch
 from tasks.dicom.disposal import dispose_files
 from tasks.dicom.files import process_dicom_file
 from tasks.dicom.quarantine import release_from_quarantine
-from tasks.dicom.submission import SubmissionError, submit_files
+from tasks.dicom.submission import Submission, SubmissionError, submit_files
 
 RULES = """
 destinations:
@@ -125,6 +126,27 @@ def test_the_same_instance_sent_again_is_delivered_once(ledger: str, rules: Path
     assert {row.output_id for row in receipts()} == {output.id}
     assert len(list((home / "shelf").rglob("*.dcm"))) == 1
     assert list((home / "dicom" / "staging").iterdir()) == []
+
+
+def test_the_same_instances_in_two_associations_at_once(ledger: str, rules: Path, home: Path, tmp_path: Path) -> None:
+    instance = pydicom.dcmread(example("MR_small.dcm"))
+    files = [tmp_path / f"{number}.dcm" for number in range(20)]
+    for number, file in enumerate(files):
+        instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        instance.save_as(file)
+    sent = [submit_files(files), submit_files(reversed(files))]
+
+    def process(submission: Submission) -> None:
+        assert submission.association_id is not None
+        process_dicom_association.fn(submission.paths)
+        work_off(submission.association_id)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(process, sent))
+    for submission in sent:
+        process(submission)
+    assert Counter(row.state for row in receipts()) == {ReceiptState.DISPOSED: 40}
+    assert len(list((home / "shelf").rglob("*.dcm"))) == 20
 
 
 def test_one_bad_path_is_named_and_the_rest_goes_on(ledger: str, rules: Path, tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ class Prepared:
     #: None where it goes nowhere.
     output: Output | None
 
+    @property
+    def output_key(self) -> tuple[str, str]:
+        """What its output is found by, also by others that send the same; they are recorded in this order."""
+        return (self.output.sop_instance_uid, self.output.content_sha256) if self.output else ("", "")
+
 
 def source_of(association: Association) -> Source:
     """Where an association came from, as rules see it."""

@@ -6,7 +6,7 @@ that running it again after a crash at any point finds what the first run did an
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +47,21 @@ def receipt_of(session: Session, receipt_id: UUID) -> Receipt:
     if found is None:
         raise LookupError(f"no receipt {receipt_id}")
     return found
+
+
+def lock(session: Session, receipt_ids: Collection[UUID]) -> None:
+    """Lock receipts and then their outputs, which other associations may share, until the transaction ends.
+
+    Always in the order of `processing.record`, so that two transactions that overlap cannot wait for each other.
+    """
+    chosen = col(Receipt.id).in_(receipt_ids)
+    session.exec(select(Receipt.id).where(chosen).order_by(col(Receipt.id)).with_for_update()).all()
+    session.exec(
+        select(Output.id)
+        .where(col(Output.id).in_(select(Receipt.output_id).where(chosen)))
+        .order_by(col(Output.sop_instance_uid), col(Output.content_sha256))
+        .with_for_update()
+    ).all()
 
 
 def deliveries_of(session: Session, receipts: Sequence[Receipt]) -> dict[UUID, list[Delivery]]:
