@@ -39,8 +39,8 @@ async def process_file(
         SubmissionError: files could not be taken, each named with its reason; the others are done.
         RulesError: the rules are not valid; the files wait in the spool.
     """
-    wanted = [_allowed(Path(path)) for path in paths]
-    submission = await asyncio.to_thread(submit_files, files_in(wanted), source_type=source_type, source_id=source_id)
+    files = await asyncio.to_thread(_files, paths)
+    submission = await asyncio.to_thread(submit_files, files, source_type=source_type, source_id=source_id)
     if submission.association_id is None:
         submission.check()
         raise SubmissionError("no files there: " + ", ".join(paths))
@@ -48,6 +48,11 @@ async def process_file(
     summary = await work_through(submission.association_id)
     submission.check()
     return summary
+
+
+def _files(paths: list[str]) -> list[Path]:
+    # Asked of every file: a link in a folder that is allowed may lead out of it.
+    return [_allowed(file) for file in files_in([_allowed(Path(path)) for path in paths])]
 
 
 def _allowed(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """The flow of one association, on a Prefect server: what fails holds nothing else up, and no work is forgotten."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from blocks.settings import settings
 from deployments.limits import LIMITS
 from flows.dicom.associations import process_association
 from flows.dicom.claims import Claim, claimed
+from flows.dicom.files import process_file
 from tasks.dicom.associations import process_dicom_association
 from tasks.dicom.core import dispatch
 from tasks.dicom.core.replay import replay
@@ -29,7 +31,7 @@ from tasks.dicom.core.tables import (
     ReceiptState,
 )
 from tasks.dicom.deliveries import UnknownDestinationError
-from tasks.dicom.submission import submit_files
+from tasks.dicom.submission import SubmissionError, submit_files
 from tasks.foundation.core.columns import utc_now
 from tests.dicom.test_associations import RULES, example
 
@@ -98,6 +100,22 @@ async def test_a_destination_that_left_the_rules_and_an_unreadable_file_hold_not
     rules.write_text(TWO_DESTINATIONS)
     assert (await process_association(association_id)).disposed == 4
     assert association(association_id).state is AssociationState.DONE
+
+
+async def test_a_link_leads_out_of_no_folder_that_files_may_come_from(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed, secret = tmp_path / "allowed", tmp_path / "secret.dcm"
+    allowed.mkdir()
+    secret.write_bytes(example("MR_small.dcm").read_bytes())
+    (allowed / "linked.dcm").symlink_to(secret)
+    monkeypatch.setenv("QUINTET_DICOM__RECEIVE__SUBMIT_ROOTS", json.dumps([str(allowed)]))
+    settings.cache_clear()
+    for path in (secret, allowed / "linked.dcm", allowed):
+        with pytest.raises(SubmissionError, match="not below one of the folders"):
+            await process_file.fn([str(path)])
+    with session("dicom", read_only=True) as opened:
+        assert opened.exec(select(Receipt)).all() == []
 
 
 def test_what_is_replayed_at_the_last_moment_is_not_forgotten(rules: Path) -> None:

@@ -132,7 +132,8 @@ def test_the_same_instances_in_two_associations_at_once(ledger: str, rules: Path
     instance = pydicom.dcmread(example("MR_small.dcm"))
     files = [tmp_path / f"{number}.dcm" for number in range(20)]
     for number, file in enumerate(files):
-        instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        instance.SOPInstanceUID = f"1.2.3.{number}"
+        instance.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(instance.SOPInstanceUID)
         instance.save_as(file)
     sent = [submit_files(files), submit_files(reversed(files))]
 
