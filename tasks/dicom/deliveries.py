@@ -30,6 +30,10 @@ from tasks.foundation.retries import RetryPolicy
 DELIVERY = RetryPolicy("delivery", retries=3, base_seconds=2, cap_seconds=30)
 
 
+#: Replayed in one transaction; databases take so many parameters and no more.
+REPLAY_PAGE = 1000
+
+
 class UnknownDestinationError(Exception):
     """No destination of this name stands in the rules."""
 
@@ -142,8 +146,12 @@ def replay_deliveries(delivery_ids: list[UUID], destination: str | None = None) 
     """
     if destination is not None:
         destination_named(destination)
-    with session(DOMAIN) as opened:
-        return replay.replay(opened, delivery_ids, now=utc_now(), to=destination)
+    due: list[UUID] = []
+    for start in range(0, len(delivery_ids), REPLAY_PAGE):
+        page = delivery_ids[start : start + REPLAY_PAGE]
+        with session(DOMAIN) as opened:
+            due += replay.replay(opened, page, now=utc_now(), to=destination)
+    return due
 
 
 def pause_destination(destination: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from sqlmodel import Session, col, select
 
 from blocks.engine import session
+from tasks.dicom import deliveries
 from tasks.dicom.core import breaker, delivery, replay
 from tasks.dicom.core.tables import (
     Association,
@@ -395,3 +396,12 @@ def test_jitter_is_full_and_capped() -> None:
     assert full_jitter(4, base_seconds=5, cap_seconds=600, uniform=lowest) == timedelta(0)
     with pytest.raises(ValueError, match="1 or more"):
         full_jitter(0, base_seconds=5, cap_seconds=600, uniform=highest)
+
+
+def test_more_than_a_statement_has_room_for_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "REPLAY_PAGE", 2)
+    ids = add_deliveries(5)
+    for each in ids:
+        kill(each)
+    assert sorted(deliveries.replay_deliveries.fn(ids)) == sorted(ids)
+    assert sorted(deliveries.replay_deliveries.fn(ids)) == []

@@ -21,7 +21,7 @@ from tasks.dicom.core.disposition import refusal
 from tasks.dicom.core.durable_files import PART, confined, fsync_folder
 from tasks.dicom.core.dustbin import damage
 from tasks.dicom.core.provenance import deliveries_from, deliveries_of, sidecar_of
-from tasks.dicom.core.tables import DustbinEntry, Receipt, ReceiptState
+from tasks.dicom.core.tables import DeliveryState, DustbinEntry, Receipt, ReceiptState
 
 #: A copy in the making that is older than this belongs to a process that died.
 PART_AGE = timedelta(days=1)
@@ -108,6 +108,8 @@ def examine(session: Session, entries: Sequence[DustbinEntry]) -> dict[UUID, Fin
     for entry in entries:
         # Its own, and those that others asked for and that would be sent from this very file.
         needed = [*deliveries[entry.receipt_id], *deliveries_from(session, entry.path)]
+        # Of two to one destination, the one that is not verified counts.
+        needed.sort(key=lambda delivery: delivery.state is not DeliveryState.VERIFIED)
         why = refusal(
             frozenset(by_id[entry.receipt_id].destinations),
             {delivery.destination: delivery.state for delivery in needed},
