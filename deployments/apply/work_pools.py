@@ -66,8 +66,8 @@ class WorkPools:
                 raise ExpectedError(
                     f"the work pool {name!r} is of type {existing.type!r} and QUINTET_WORK_POOL_TYPE says "
                     f"{values['type']!r}; Prefect cannot change a pool's type. Stop the workers, then run `quintet "
-                    "apply --recreate-work-pool`: runs that wait in its queues are left without a queue, and the next "
-                    "sweep starts their work again."
+                    "apply --recreate-work-pool`, or `quintet up --recreate-work-pool`: runs that wait in its queues "
+                    "are left without a queue, and the next sweep starts their work again."
                 )
             await client.delete_work_pool(name)
             existing = None

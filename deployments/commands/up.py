@@ -32,6 +32,9 @@ def up(
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="Time that runs get to finish after Ctrl-C; the rest is marked Crashed.")
     ] = 60,
+    recreate_work_pool: Annotated[
+        bool, typer.Option("--recreate-work-pool", help="Delete a work pool of another type and make it anew.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON when all is ready, instead of a table.")
     ] = False,
@@ -52,6 +55,7 @@ def up(
         task_worker=task_worker,
         listener=listener,
         drain_seconds=drain_seconds,
+        recreate_work_pool=recreate_work_pool,
     )
     stack = Stack(options, on_step=lambda step: _say(console, f"{step} ..."), on_event=lambda text: _say(console, text))
 

@@ -1,6 +1,6 @@
 """Applies the project to a server that is just starting: imports while it does, then waits for it.
 
-    python -m deployments.up.bring_up
+    python -m deployments.up.bring_up [--recreate-work-pool]
 
 Prints what changed, one line each. `PREFECT_API_URL` names the server.
 """
@@ -24,7 +24,7 @@ def main() -> int:
 
     wait_for_api(str(PREFECT_API_URL.value()))
     try:
-        asyncio.run(apply_all(report=lambda change: print(change, flush=True)))  # noqa: T201
+        asyncio.run(apply_all(report=_report, recreate_work_pool="--recreate-work-pool" in sys.argv[1:]))
     except Exception as error:
         told = expected(error)
         if told is None:
@@ -32,6 +32,10 @@ def main() -> int:
         print(told[0], file=sys.stderr)  # noqa: T201
         return told[1]
     return 0
+
+
+def _report(change: object) -> None:
+    print(change, flush=True)  # noqa: T201
 
 
 def wait_for_api(url: str, seconds: float = WAIT_SECONDS) -> None:

@@ -45,6 +45,7 @@ class StackOptions:
         listener_port: port of the listener instead of the setting's; 0 takes a free one.
         drain_seconds: time that runs get to finish at the end.
         prefect_blocks: whether the server registers Prefect's own block types, which takes it two seconds.
+        recreate_work_pool: whether a work pool of another type than the setting's is deleted and made anew.
     """
 
     port: int = DEFAULT_PORT
@@ -56,6 +57,7 @@ class StackOptions:
     listener_port: int | None = None
     drain_seconds: float = 60.0
     prefect_blocks: bool = True
+    recreate_work_pool: bool = False
 
 
 class Service(NamedTuple):
@@ -209,8 +211,9 @@ class Stack:
     def _apply(self, server: Child | None) -> None:
         """Migrations, limits, queues, deployments. A process of its own: it imports while the server starts."""
         self._on_step("wait for Prefect's server and apply")
+        options = ("--recreate-work-pool",) if self.options.recreate_work_pool else ()
         applying = subprocess.Popen(
-            [sys.executable, "-m", "deployments.up.bring_up"],
+            [sys.executable, "-m", "deployments.up.bring_up", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -172,6 +172,23 @@ def test_an_address_of_another_machine_is_not_told_as_a_port_in_use() -> None:
         require_free("192.0.2.1", 0, purpose="the DICOM listener", setting="`--port`")
 
 
+def test_up_can_make_a_work_pool_of_another_type_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments import apply
+    from deployments.up import bring_up
+
+    asked: list[bool] = []
+
+    async def apply_all(*, report: object, recreate_work_pool: bool) -> None:
+        asked.append(recreate_work_pool)
+
+    monkeypatch.setattr(apply, "apply_all", apply_all)
+    monkeypatch.setattr(bring_up, "wait_for_api", lambda url: None)
+    for arguments in ([], ["--recreate-work-pool"]):
+        monkeypatch.setattr(sys, "argv", ["bring_up", *arguments])
+        assert bring_up.main() == 0
+    assert asked == [False, True]
+
+
 @pytest.fixture
 def up(home: Path, prefect_template: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]]:
     """Starts `quintet up` in a home of its own, with Prefect's schema already in place."""
