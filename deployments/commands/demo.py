@@ -122,7 +122,9 @@ def _progress(console: Console) -> Iterator[Report]:
 
 
 def _show(result: "DemoResult", console: Console) -> None:
-    table = Table(title=f"{result.domain}: {'everything adds up' if result.ok else 'NOT RIGHT'}", title_justify="left")
+    # Not the table's title, which would be folded to its width.
+    console.print(f"{result.domain}: {'everything adds up' if result.ok else 'NOT RIGHT'}", style="bold")
+    table = Table()
     table.add_column("count")
     table.add_column("", justify="right")
     for name, value in result.as_json().items():

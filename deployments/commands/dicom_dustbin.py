@@ -163,7 +163,7 @@ def clean(
     table = Table("outcome" if really else "outcome (dry run)", "path", "reason")
     for finding in sorted(findings, key=lambda item: (item.outcome, item.path)):
         table.add_row(finding.outcome.value, finding.path, finding.reason)
-    Console().print(table)
+    Console().print(table if findings else "nothing to mark or delete")
     alarms = sum(finding.outcome is Outcome.ALARM for finding in findings)
     if alarms:
         raise ExpectedError(f"{alarms} files in the dustbin are missing or changed; see the table")
