@@ -8,7 +8,6 @@ import pytest
 from sqlmodel import Session, col, select
 
 from blocks.engine import session
-from tasks.dicom import deliveries
 from tasks.dicom.core import breaker, delivery, replay
 from tasks.dicom.core.tables import (
     Association,
@@ -294,20 +293,6 @@ def test_a_paused_destination_gets_nothing_until_resumed() -> None:
     assert len(claim(ids, "worker", now=later(5))) == 2
 
 
-def test_resuming_wakes_the_associations_that_wait() -> None:
-    add_deliveries(1)
-    with session("dicom") as opened:
-        association = opened.exec(select(Association)).one()
-        association.state, association.due_at = AssociationState.WAITING, later(600)
-        opened.add(association)
-        breaker.resume(opened, "other", now=later(4))
-    with session("dicom") as opened:
-        assert opened.exec(select(Association)).one().due_at == later(600)
-        breaker.resume(opened, "archive", now=later(5))
-    with session("dicom", read_only=True) as opened:
-        assert opened.exec(select(Association)).one().due_at == later(5)
-
-
 def test_the_first_to_ask_about_a_destination_may_be_several() -> None:
     together = threading.Barrier(4)
     answers = []
@@ -396,12 +381,3 @@ def test_jitter_is_full_and_capped() -> None:
     assert full_jitter(4, base_seconds=5, cap_seconds=600, uniform=lowest) == timedelta(0)
     with pytest.raises(ValueError, match="1 or more"):
         full_jitter(0, base_seconds=5, cap_seconds=600, uniform=highest)
-
-
-def test_more_than_a_statement_has_room_for_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliveries, "REPLAY_PAGE", 2)
-    ids = add_deliveries(5)
-    for each in ids:
-        kill(each)
-    assert sorted(deliveries.replay_deliveries.fn(ids)) == sorted(ids)
-    assert sorted(deliveries.replay_deliveries.fn(ids)) == []
