@@ -57,6 +57,8 @@ def replay(
     wanted = [row.id for row in dead]
     if delivery:
         starts = [text.strip().lower().replace("-", "") for text in delivery]
+        if short := [text for text in delivery if len(text.strip()) < 4]:
+            raise ExpectedError(f"give at least the first 4 characters of a delivery's id, not {short[0]!r}")
         if unknown := [text for text in starts if not any(key.hex.startswith(text) for key in wanted)]:
             raise ExpectedError(f"no dead delivery begins with {', '.join(unknown)}")
         wanted = [key for key in wanted if any(key.hex.startswith(text) for text in starts)]
@@ -119,3 +121,22 @@ def resume(destination: Name) -> None:
     destination_named(destination)
     resume_destination(destination)
     Console().print(f"{destination} is in use again.")
+
+
+@app.command("give-up")
+def give_up(
+    destination: Name,
+    really: Annotated[bool, typer.Option("--really", help="Do it; without this, nothing is changed.")] = False,
+) -> None:
+    """Stop waiting for a destination that is gone for good: what waits becomes dead, and can be replayed elsewhere.
+
+    Nothing is deleted. Files with a dead delivery go to quarantine, unless the settings say otherwise.
+    """
+    from tasks.dicom.deliveries import give_up_destination
+
+    if not really:
+        raise ExpectedError(
+            f"this calls everything that waits for {destination} dead; give --really, then "
+            f"`quintet dicom deliveries replay --all --from {destination} --to ANOTHER`"
+        )
+    Console().print(f"{give_up_destination(destination)} deliveries to {destination} were given up.")

@@ -164,3 +164,18 @@ def resume_destination(destination: str) -> None:
     """Send to a destination again; what waited for it is due at once."""
     with session(DOMAIN) as opened:
         breaker.resume(opened, destination, now=utc_now())
+
+
+def give_up_destination(destination: str) -> int:
+    """Call all that waits for a destination dead, so that its files go on and it can be replayed elsewhere.
+
+    Returns:
+        How many deliveries were given up.
+    """
+    given_up = 0
+    while True:
+        with session(DOMAIN) as opened:
+            count = replay.give_up(opened, destination, now=utc_now(), limit=REPLAY_PAGE)
+        given_up += count
+        if count < REPLAY_PAGE:
+            return given_up

@@ -1,9 +1,10 @@
-"""Dead deliveries, tried again: to the same destination or another. Their history stays."""
+"""What a person decides about deliveries: to give up waiting, and to try dead ones again. Their history stays."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import and_, not_
 from sqlmodel import Session, col, select
 
 from tasks.dicom.core.tables import (
@@ -70,6 +71,36 @@ def replay(session: Session, delivery_ids: Collection[UUID], *, now: datetime, t
     session.flush()
     _wake_associations(session, dead, to, now)
     return due
+
+
+def give_up(session: Session, destination: str, *, now: datetime, limit: int) -> int:
+    """Call what waits for a destination dead, by a person's decision: it can then be replayed to another one.
+
+    Args:
+        session: the transaction.
+        destination: its name, whether the rules still have it or not.
+        now: UTC.
+        limit: at most so many; call again while something is given up.
+
+    Returns:
+        How many were given up. What a worker is sending just now is left to it.
+    """
+    held = and_(col(Delivery.lease_until).is_not(None), col(Delivery.lease_until) > now)
+    waiting = session.exec(
+        select(Delivery)
+        .where(Delivery.destination == destination, col(Delivery.state).not_in((*REPLAYABLE, DeliveryState.VERIFIED)))
+        .where(not_(held))
+        .order_by(col(Delivery.id))
+        .limit(limit)
+        .with_for_update()
+    ).all()
+    for delivery in waiting:
+        delivery.state, delivery.reason = DeliveryState.DEAD, "given up by a person"
+        session.add(delivery)
+        session.add(DeliveryAttempt(delivery_id=delivery.id, at=now, state=delivery.state, reason=delivery.reason))
+    session.flush()
+    _wake_associations(session, waiting, None, now)
+    return len(waiting)
 
 
 def _elsewhere(session: Session, delivery: Delivery, to: str, now: datetime) -> Delivery:

@@ -102,8 +102,14 @@ def standing(session: Session, association_id: UUID) -> Standing:
 
 
 def summarise(session: Session, association_id: UUID) -> AssociationSummary:
-    """The counts of an association."""
-    association = session.exec(select(Association).where(Association.id == association_id)).one()
+    """The counts of an association.
+
+    Raises:
+        LookupError: there is none of this id.
+    """
+    association = session.exec(select(Association).where(Association.id == association_id)).one_or_none()
+    if association is None:
+        raise LookupError(f"no association {association_id} in the dicom ledger")
     by_receipt = _by_receipt(_rows(session, association_id))
     states = Counter(receipt.state for receipt, _ in by_receipt)
     deliveries = [delivery for _, items in by_receipt for delivery in items]
