@@ -17,6 +17,7 @@ from deployments.catalogue import Catalogue, read_automations, read_catalogue
 from deployments.catalogue.checks import catalogue_problems
 from deployments.change import Change
 from deployments.errors import ConfigurationError
+from deployments.pins import check_installed_prefect
 
 Report = Callable[[Change], None]
 
@@ -53,6 +54,7 @@ async def apply_all(*, report: Report = lambda change: None, recreate_work_pool:
     from deployments.migrations import migrate_all
 
     # Everything that can be wrong on this side is found before anything is changed on the other.
+    check_installed_prefect()
     catalogue = validated_catalogue()
     changes = []
     for change in migrate_all():

@@ -2,23 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import requires, version
 
 import httpx
-from packaging.requirements import Requirement
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
-from deployments.errors import ServerUnreachableError, WrongPrefectVersionError
+from deployments.errors import ServerUnreachableError
+from deployments.pins import check_installed_prefect, check_prefect
 
 #: Where `quintet up` starts a server, unless it is told otherwise.
 DEFAULT_API_URL = "http://127.0.0.1:4200/api"
-
-
-def pin(package: str) -> Requirement:
-    """What pyproject.toml says about a package."""
-    wanted = (Requirement(line) for line in requires("quintet") or [])
-    return next(requirement for requirement in wanted if requirement.name == package)
 
 
 def api_url() -> str:
@@ -37,7 +30,7 @@ async def connect() -> AsyncIterator[PrefectClient]:
         WrongPrefectVersionError: Prefect here, or the server, is of another version.
     """
     url = api_url()
-    check_version("the installed Prefect", version("prefect"), "Install quintet again, with its pins.")
+    check_installed_prefect()
     # Without an address Prefect would start a server for this command alone.
     with temporary_settings({PREFECT_API_URL: url}):
         async with get_client() as client:
@@ -48,16 +41,5 @@ async def connect() -> AsyncIterator[PrefectClient]:
                     f"no Prefect server answers at {url} ({type(error).__name__}). Start one with `quintet up`, or set "
                     "PREFECT_API_URL to the one you mean."
                 ) from error
-            check_version(f"the Prefect server at {url}", found, "Start a server of this version, or point elsewhere.")
+            check_prefect(f"the Prefect server at {url}", found, "Start a server of this version, or point elsewhere.")
             yield client
-
-
-def check_version(what: str, found: str, advice: str) -> None:
-    """Compare a Prefect version with the pin.
-
-    Raises:
-        WrongPrefectVersionError: it is outside the pin.
-    """
-    wanted = pin("prefect").specifier
-    if not wanted.contains(found, prereleases=True):
-        raise WrongPrefectVersionError(f"{what} is version {found}, and quintet needs prefect{wanted}. {advice}")

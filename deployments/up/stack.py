@@ -16,6 +16,7 @@ from typing import NamedTuple, Self
 
 from blocks.settings import Settings, settings
 from deployments.errors import ExpectedError
+from deployments.pins import check_installed_prefect
 from deployments.up.child import Child, ChildSpec
 from deployments.up.ports import free_port, require_free
 from deployments.up.server import DEFAULT_PORT, HOST, api_url_of, server_spec, ui_url_of
@@ -170,6 +171,8 @@ class Stack:
 
     def _start(self, config: Settings) -> None:
         options, root = self.options, config.root
+        # Before anything is written: Prefect's server would migrate its database.
+        check_installed_prefect()
         given = os.environ.get("PREFECT_API_URL")
         port = options.port or free_port()
         receive = config.dicom.receive

@@ -193,8 +193,10 @@ def test_a_misspelt_key_is_named_with_its_line(
         )
 
 
-def test_a_wrong_prefect_is_named(quintet: Quintet, nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.apply.server.version", lambda package: "3.9.1")
+def test_a_wrong_prefect_is_named(quintet: Quintet, home: Path, nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.pins.version", lambda package: "3.9.1")
+    assert quintet("apply", api_url=nowhere).code == 1
+    assert list(home.iterdir()) == [], "nothing was migrated"
     answer = quintet("status", api_url=nowhere)
     assert answer.code == 1
     assert answer.err.startswith("error: the installed Prefect is version 3.9.1, and quintet needs prefect<3.9,>=3.8.")

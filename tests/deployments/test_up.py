@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from deployments.errors import WrongPrefectVersionError
 from deployments.up import child as child_module
 from deployments.up.child import Child, ChildSpec
 from deployments.up.ports import PortInUseError, require_free
@@ -170,6 +171,15 @@ def test_a_port_in_use_is_told_with_its_holder() -> None:
 def test_an_address_of_another_machine_is_not_told_as_a_port_in_use() -> None:
     with pytest.raises(PortInUseError, match="Listen on an address of this machine"):
         require_free("192.0.2.1", 0, purpose="the DICOM listener", setting="`--port`")
+
+
+def test_up_with_a_wrong_prefect_starts_and_writes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments.up import Stack
+
+    monkeypatch.setattr("deployments.pins.version", lambda package: "3.9.1")
+    with pytest.raises(WrongPrefectVersionError, match=r"is version 3\.9\.1, and quintet needs prefect"), Stack():
+        raise AssertionError("it started")
+    assert list(home.iterdir()) == []
 
 
 def test_up_can_make_a_work_pool_of_another_type_anew(monkeypatch: pytest.MonkeyPatch) -> None:
