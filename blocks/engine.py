@@ -136,8 +136,9 @@ def ledger_errors(domain: str) -> Iterator[None]:
             "connect" in said or "terminat" in said or getattr(error.orig, "sqlstate", "") is None
         )
         if lost or "unable to open" in said or "readonly" in said:
+            first = str(error.orig).partition("\n")[0]
             raise LedgerUnreadableError(
-                f"the {domain} database cannot be opened or written: {error.orig}. {_look_at(domain)}"
+                f"the {domain} database cannot be opened or written: {first}. {_look_at(domain)}"
             ) from error
         raise
 
