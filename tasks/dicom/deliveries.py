@@ -24,11 +24,7 @@ from tasks.dicom.core.tables import DOMAIN, DestinationHealth
 from tasks.dicom.delivery_batch import DeliveryBatch
 from tasks.dicom.delivery_outcomes import DeliveryCounts
 from tasks.foundation.core.columns import utc_now
-from tasks.foundation.retries import RetryPolicy
-
-#: The ledger itself retries deliveries; the task is repeated only where the ledger or Prefect's API was away.
-DELIVERY = RetryPolicy("delivery", retries=3, base_seconds=2, cap_seconds=30)
-
+from tasks.foundation.retries import DELIVERY
 
 #: Replayed in one transaction; databases take so many parameters and no more.
 REPLAY_PAGE = 1000

@@ -74,3 +74,6 @@ class RetryPolicy:
 
 #: Ingest of the former gateway: 3 retries, 60 s base, capped at 600 s, only for connection and time-out errors.
 INGEST = RetryPolicy("ingest", retries=3, base_seconds=60, cap_seconds=600)
+
+#: The ledger itself retries deliveries; the task is repeated only where the ledger or Prefect's API was away.
+DELIVERY = RetryPolicy("delivery", retries=3, base_seconds=2, cap_seconds=30)
