@@ -126,13 +126,10 @@ def prefect_api(prefect_server: "PrefectServer", monkeypatch: pytest.MonkeyPatch
         yield prefect_server.url
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One Prefect server for all that need it. Groups are long and come first; short tests fill what time is left."""
-    for item in items:
-        if "prefect_server" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("prefect"))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    """Files that start servers first, since they take longest; many short ones then fill what time is left."""
+    long = ("test_dicom_kills.py", "test_demo.py", "test_up.py", "test_warm_worker.py", "test_end_to_end.py")
+    items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

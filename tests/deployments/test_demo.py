@@ -14,9 +14,6 @@ import pytest
 
 from tests.dicom_peers import debian_program
 
-# One demo for all of them.
-pytestmark = pytest.mark.xdist_group("demo")
-
 #: Generous for a loaded machine; alone it takes about half a minute.
 DEMO_SECONDS = 180
 

@@ -15,7 +15,6 @@ from tests.campaigns.store_senders import STORESCU, acknowledged_in, make_instan
 from tests.dicom_peers import debian_program
 
 # One gateway, so one process.
-pytestmark = pytest.mark.xdist_group("dicom-kills")
 
 SEED = 7
 

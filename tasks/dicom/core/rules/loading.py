@@ -26,7 +26,7 @@ def load_rules(folder: Path) -> Rules:
         RulesError: a line `file:line: field: problem` for everything that is wrong.
     """
     if not folder.is_dir():
-        raise RulesError([f"{folder.name}:1: file: no such folder; write your rules there as *.yaml (docs/dicom-rules.md)"])
+        raise RulesError([f"{folder}:1: file: no such folder; write your rules there as *.yaml (docs/dicom-rules.md)"])
     documents = [
         Document(path)
         for path in sorted(folder.iterdir())
