@@ -81,12 +81,9 @@ class Truth:
 
 def test_files() -> list[Path]:
     """Pydicom's bundled files: instances in twelve transfer syntaxes, and what only looks like one."""
+    texts = {".py", ".pyc", ".pyi", ".json", ".md", ".txt"}
     root = Path(pydicom.data.__file__).parent
-    folders = [root / "test_files", root / "charset_files"]
-    texts = {".py", ".pyc", ".json", ".md", ".txt"}
-    return sorted(
-        path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix not in texts
-    )
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.suffix not in texts)
 
 
 def prepare(scratch: Path, port: int) -> None:
