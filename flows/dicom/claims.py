@@ -72,6 +72,7 @@ class Claim:
         with session(DOMAIN) as opened:
             # Locks the row, so that nobody wakes the association between our look and our commit.
             held = dispatch.renew(opened, self.association_id, owner=self.owner, now=utc_now(), lease=self.lease)
+            self.lost = not held
             if not held or not standing(opened, self.association_id).done:
                 return False
             return dispatch.release(opened, self.association_id, owner=self.owner, state=AssociationState.DONE)
