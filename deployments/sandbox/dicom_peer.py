@@ -18,8 +18,12 @@ from typing import Any, cast
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.presentation import build_context
+from pynetdicom import AE, evt
+from pynetdicom.presentation import (
+    AllStoragePresentationContexts,
+    NonPatientObjectPresentationContexts,
+    build_context,
+)
 from pynetdicom.transport import ThreadedAssociationServer
 
 from blocks.dimse_association import MAXIMUM_PDU, no_delay, send_data_set
@@ -92,7 +96,7 @@ class DicomPeer:
         for offered, model in ((told.find, STUDY_ROOT_FIND), (told.get, STUDY_ROOT_GET)):
             if offered:
                 contexts.append(build_context(model, UNCOMPRESSED))
-        for storage in AllStoragePresentationContexts:
+        for storage in (*AllStoragePresentationContexts, *NonPatientObjectPresentationContexts):
             if storage.abstract_syntax not in told.refused_classes:
                 context = build_context(str(storage.abstract_syntax), syntaxes)
                 # It may send them as well, in answer to C-GET.

@@ -122,6 +122,8 @@ def test_storage_of_anything_is_accepted_and_other_services_are_not(gateway: Gat
     [
         ("1.2.840.10008.5.1.4.1.1.2.2", True),
         ("1.2.840.10008.5.1.4.1.1.5", True),
+        ("1.2.840.10008.5.1.4.39.1", True),  # colour palettes
+        ("1.2.840.10008.5.1.4.39.2", False),  # and the query for them
         ("1.2.840.10008.1.20.1", False),
         ("1.2.840.10008.1.20.2", False),
         ("1.2.840.10008.5.1.4.31", False),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pydicom.uid import UID
 from pynetdicom import ALL_TRANSFER_SYNTAXES
 from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.service_class import ServiceClass, StorageServiceClass
+from pynetdicom.service_class import NonPatientObjectStorageServiceClass, ServiceClass, StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
 #: Verification SOP Class (PS3.4 annex A).
@@ -20,7 +20,8 @@ _TRANSFER_SYNTAXES = frozenset(ALL_TRANSFER_SYNTAXES)
 def is_storage(abstract_syntax: UID) -> bool:
     """Whether instances of a SOP class may be stored: standard, retired, private and not yet known ones."""
     service = uid_to_service_class(abstract_syntax)
-    if service is StorageServiceClass or abstract_syntax.is_private:
+    # Colour palettes, hanging protocols and the like (PS3.4 annex GG) come by C-STORE as images do.
+    if service in (StorageServiceClass, NonPatientObjectStorageServiceClass) or abstract_syntax.is_private:
         return True
     if service is not ServiceClass:
         return False
