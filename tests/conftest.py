@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for: a home of its own, and a ledger on SQLite and on a real PostgreSQL."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
 os.environ.setdefault("PREFECT_HOME", tempfile.mkdtemp(prefix="quintet-prefect-"))
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="quintet-xdg-"))
+# The tests start some two hundred processes; where bytecode must not be written each of them compiles Prefect anew,
+# which takes as long as all the rest.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import pytest
 import sqlalchemy
