@@ -1,7 +1,6 @@
 """Fixtures that every test may ask for: a home of its own, and a ledger on SQLite and on a real PostgreSQL."""
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="quintet-xdg-")
 # The tests start some two hundred processes; where bytecode must not be written each of them compiles Prefect anew,
 # which takes as long as all the rest.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 import pytest
 import sqlalchemy
