@@ -95,6 +95,35 @@ class DicomSettings(SettingsGroup):
     disposition: DicomDispositionSettings = DicomDispositionSettings()
 
 
+class LeagueSettings(SettingsGroup):
+    """League of Legends: the Riot API, and how matches are fetched from it."""
+
+    riot_api_key: SecretStr | None = Field(
+        None, description="Key of the Riot API; unset: the `riot-api` block document named next."
+    )
+    riot_api_block: str = Field("league", description="Block document of type `riot-api` used where no key is set.")
+    riot_base_url: str = Field(
+        "https://{route}.api.riotgames.com",
+        description="Address of the Riot API; `{route}` becomes `na1`, `americas`...",
+    )
+    riot_key_profile: Literal["development", "production"] = Field(
+        "development", description="Limits assumed until the API's headers tell the key's own: 20:1,100:120 or 500:10."
+    )
+    requests_at_once: int = Field(50, ge=1, description="Requests in flight to one route, per worker process.")
+    request_seconds: float = Field(20, gt=0, description="Time one request may take.")
+    patience_seconds: float = Field(
+        900, gt=0, description="Time that a request is retried on 429, 5xx and connection errors before it has failed."
+    )
+    batch_size: int = Field(100, ge=1, description="Matches that one task run fetches.")
+    overlap_hours: float = Field(
+        24, ge=0, description="How far before the last listing a sync asks again, for games that were listed late."
+    )
+    recheck_base_seconds: float = Field(
+        3600, gt=0, description="Time until a match answered 404 or failed is asked for again; doubles each time."
+    )
+    recheck_cap_seconds: float = Field(2_592_000, gt=0, description="The longest such time.")
+
+
 class Settings(BaseSettings):
     """All of quintet's settings."""
 
@@ -111,6 +140,7 @@ class Settings(BaseSettings):
         "warm", description="Type of the `quintet` work pool that `quintet apply` declares."
     )
     dicom: DicomSettings = DicomSettings()
+    league: LeagueSettings = LeagueSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -67,6 +67,14 @@ def ledger(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Monke
     yield from _with_tables("dicom", DicomTable, request, monkeypatch)
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def league_ledger(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The league ledger with its tables, on SQLite and on PostgreSQL; gives the dialect's name."""
+    from tasks.league.core.tables import LeagueTable
+
+    yield from _with_tables("league", LeagueTable, request, monkeypatch)
+
+
 @contextmanager
 def _administration(server: sqlalchemy.URL) -> Iterator[Callable[[str], object]]:
     admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")

@@ -25,7 +25,10 @@ from deployments.change import Change
 from deployments.errors import MigrationError
 
 #: Domain -> the class whose metadata holds its tables.
-DOMAINS = {"dicom": "tasks.dicom.core.tables:DicomTable"}
+DOMAINS = {
+    "dicom": "tasks.dicom.core.tables:DicomTable",
+    "league": "tasks.league.core.tables:LeagueTable",
+}
 
 _HERE = Path(__file__).parent
 

@@ -16,13 +16,14 @@ States::
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import JSON, Column, Enum, Index, MetaData, UniqueConstraint
+from sqlalchemy import JSON, Column, Index, MetaData, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from tasks.foundation.core.columns import NAMING_CONVENTION, UtcDateTime, utc_now
+from tasks.foundation.core.columns import NAMING_CONVENTION, utc_now
+from tasks.foundation.core.tables import moment, one_of
 
 DOMAIN = "dicom"
 
@@ -82,42 +83,33 @@ def _uuid() -> Any:
     return Field(default_factory=uuid4, primary_key=True)
 
 
-def _one_of(values: type[StrEnum], **options: Any) -> Any:
-    # VARCHAR, not PostgreSQL's own enum type: a new state is then no ALTER TYPE.
-    return Field(sa_type=cast(Any, Enum(values, native_enum=False, length=24)), **options)
-
-
-def _time(**options: Any) -> Any:
-    return Field(sa_type=UtcDateTime, **options)
-
-
 class Association(DicomTable, table=True):
     """A batch of received files: a DIMSE association, or one `submit` of files."""
 
     __tablename__ = "dicom_association"
 
     id: UUID = _uuid()
-    source_type: SourceType = _one_of(SourceType)
+    source_type: SourceType = one_of(SourceType)
     source_id: str = Field(default="", max_length=200)
     calling_ae: str | None = Field(default=None, max_length=16)
     called_ae: str | None = Field(default=None, max_length=16)
     source_ip: str | None = Field(default=None, max_length=45)
-    opened_at: datetime = _time(default_factory=utc_now)
-    last_received_at: datetime | None = _time(default=None)
-    closed_at: datetime | None = _time(default=None)
+    opened_at: datetime = moment(default_factory=utc_now)
+    last_received_at: datetime | None = moment(default=None)
+    closed_at: datetime | None = moment(default=None)
     #: `released`, `aborted`, `quiet`, `restarted` or `submitted`
     ended_by: str | None = Field(default=None, max_length=20)
-    state: AssociationState = _one_of(AssociationState, default=AssociationState.OPEN, index=True)
+    state: AssociationState = one_of(AssociationState, default=AssociationState.OPEN, index=True)
     #: The listener process that still adds to an OPEN association; a restarted one closes the leftovers of the dead.
     opened_by: str | None = Field(default=None, max_length=100)
     #: How many flow runs were started for it; part of their idempotency key.
     dispatches: int = 0
-    dispatched_at: datetime | None = _time(default=None)
+    dispatched_at: datetime | None = moment(default=None)
     flow_run_id: UUID | None = None
     lease_owner: str | None = Field(default=None, max_length=100)
-    lease_until: datetime | None = _time(default=None)
+    lease_until: datetime | None = moment(default=None)
     #: When a WAITING association next has work.
-    due_at: datetime | None = _time(default=None)
+    due_at: datetime | None = moment(default=None)
 
 
 class Receipt(DicomTable, table=True):
@@ -130,7 +122,7 @@ class Receipt(DicomTable, table=True):
     path: str = Field(unique=True)
     #: Where a submitted file was read from.
     original_path: str | None = None
-    received_at: datetime = _time(default_factory=utc_now)
+    received_at: datetime = moment(default_factory=utc_now)
     size: int
     #: SHA-256 of the data set as received, file meta excluded; of the whole file where there is no file meta.
     content_sha256: str = Field(max_length=64, index=True)
@@ -140,7 +132,7 @@ class Receipt(DicomTable, table=True):
     study_instance_uid: str | None = Field(default=None, max_length=64, index=True)
     series_instance_uid: str | None = Field(default=None, max_length=64)
     modality: str | None = Field(default=None, max_length=16)
-    state: ReceiptState = _one_of(ReceiptState, default=ReceiptState.RECEIVED, index=True)
+    state: ReceiptState = one_of(ReceiptState, default=ReceiptState.RECEIVED, index=True)
     #: Why it stands there, for people: the rule error, the quarantine reason, the disposition reason. No patient data.
     reason: str | None = Field(default=None, max_length=2000)
     matched_rules: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
@@ -148,7 +140,7 @@ class Receipt(DicomTable, table=True):
     modified: bool = False
     output_id: UUID | None = Field(default=None, foreign_key="dicom_output.id", index=True)
     destinations: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
-    disposed_at: datetime | None = _time(default=None)
+    disposed_at: datetime | None = moment(default=None)
 
 
 class Output(DicomTable, table=True):
@@ -168,7 +160,7 @@ class Output(DicomTable, table=True):
     study_instance_uid: str | None = Field(default=None, max_length=64)
     transfer_syntax_uid: str = Field(max_length=64)
     size: int
-    created_at: datetime = _time(default_factory=utc_now)
+    created_at: datetime = moment(default_factory=utc_now)
 
 
 class Delivery(DicomTable, table=True):
@@ -185,18 +177,18 @@ class Delivery(DicomTable, table=True):
     destination: str = Field(max_length=100, index=True)
     sop_instance_uid: str = Field(max_length=64)
     content_sha256: str = Field(max_length=64)
-    state: DeliveryState = _one_of(DeliveryState, default=DeliveryState.PENDING)
+    state: DeliveryState = one_of(DeliveryState, default=DeliveryState.PENDING)
     attempts: int = 0
-    due_at: datetime = _time(default_factory=utc_now)
+    due_at: datetime = moment(default_factory=utc_now)
     lease_owner: str | None = Field(default=None, max_length=100)
-    lease_until: datetime | None = _time(default=None)
-    sent_at: datetime | None = _time(default=None)
-    verified_at: datetime | None = _time(default=None)
+    lease_until: datetime | None = moment(default=None)
+    sent_at: datetime | None = moment(default=None)
+    verified_at: datetime | None = moment(default=None)
     #: How it was verified: `status`, `c_find` or `read_back`.
     verified_by: str | None = Field(default=None, max_length=20)
     #: What the destination last said, for people. No patient data.
     reason: str | None = Field(default=None, max_length=2000)
-    created_at: datetime = _time(default_factory=utc_now)
+    created_at: datetime = moment(default_factory=utc_now)
 
 
 class DeliveryAttempt(DicomTable, table=True):
@@ -206,8 +198,8 @@ class DeliveryAttempt(DicomTable, table=True):
 
     id: UUID = _uuid()
     delivery_id: UUID = Field(foreign_key="dicom_delivery.id", index=True)
-    at: datetime = _time(default_factory=utc_now)
-    state: DeliveryState = _one_of(DeliveryState)
+    at: datetime = moment(default_factory=utc_now)
+    state: DeliveryState = one_of(DeliveryState)
     #: DIMSE status, where there was a response.
     status: int | None = None
     reason: str | None = Field(default=None, max_length=2000)
@@ -220,11 +212,11 @@ class DestinationHealth(DicomTable, table=True):
 
     destination: str = Field(primary_key=True, max_length=100)
     failures: int = 0
-    open_until: datetime | None = _time(default=None)
+    open_until: datetime | None = moment(default=None)
     #: Paused by a person; nothing is sent until resumed.
     paused: bool = False
-    last_success_at: datetime | None = _time(default=None)
-    last_failure_at: datetime | None = _time(default=None)
+    last_success_at: datetime | None = moment(default=None)
+    last_failure_at: datetime | None = moment(default=None)
     last_reason: str | None = Field(default=None, max_length=2000)
 
 
@@ -240,16 +232,16 @@ class DustbinEntry(DicomTable, table=True):
     content_sha256: str = Field(max_length=64)
     size: int
     reason: str = Field(max_length=2000)
-    binned_at: datetime = _time(default_factory=utc_now)
-    retention_until: datetime = _time(index=True)
+    binned_at: datetime = moment(default_factory=utc_now)
+    retention_until: datetime = moment(index=True)
     legal_hold: bool = False
     legal_hold_reason: str | None = Field(default=None, max_length=2000)
     #: First phase of deletion; the second deletes what has been marked long enough.
-    marked_at: datetime | None = _time(default=None)
-    deleted_at: datetime | None = _time(default=None)
-    restored_at: datetime | None = _time(default=None)
+    marked_at: datetime | None = moment(default=None)
+    deleted_at: datetime | None = moment(default=None)
+    restored_at: datetime | None = moment(default=None)
     #: A person gave up on what was not delivered: the file may be deleted all the same.
-    signed_off_at: datetime | None = _time(default=None)
+    signed_off_at: datetime | None = moment(default=None)
     signed_off_by: str | None = Field(default=None, max_length=200)
     #: When a copy was last handed out to a person; the file itself stayed.
-    copied_at: datetime | None = _time(default=None)
+    copied_at: datetime | None = moment(default=None)

@@ -1,0 +1,22 @@
+"""Field shorthands that every domain's tables use."""
+
+from enum import StrEnum
+from typing import Any, cast
+
+from sqlalchemy import Enum
+from sqlmodel import Field
+
+from tasks.foundation.core.columns import UtcDateTime
+
+
+def one_of(values: type[StrEnum], **options: Any) -> Any:
+    """A column that holds one of an enumeration's values.
+
+    VARCHAR, not PostgreSQL's own enum type: a new value is then no ALTER TYPE.
+    """
+    return Field(sa_type=cast(Any, Enum(values, native_enum=False, length=24)), **options)
+
+
+def moment(**options: Any) -> Any:
+    """A column that holds a UTC-aware moment."""
+    return Field(sa_type=UtcDateTime, **options)
