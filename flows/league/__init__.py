@@ -1,0 +1,1 @@
+"""Flows of League of Legends: players, matches, timelines, and what keeps them whole."""
