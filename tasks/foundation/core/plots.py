@@ -27,8 +27,8 @@ WIDTH, DOTS = 8.0, 144
 #: Blue and orange keep apart for the colour-blind, and in grey.
 COLOURS = ("#2f6db3", "#d9822b", "#3a8f5c", "#8b5fb0", "#b0413e", "#6b7280")
 TEXT, QUIET, GRID = "#1f2933", "#6b7280", "#e3e7ec"
-#: Columns of a label; a CJK character takes two.
-LABEL_COLUMNS = 30
+#: Inches for what stands left and right of bars, and in a legend; longer texts are cut.
+LABEL, NOTE, LEGEND = 2.6, 2.2, 1.1
 #: A box, which the font that comes with Matplotlib has.
 MISSING = "\u25a1"
 #: Fonts with many more characters, as systems name them; used where they are installed and needed.
@@ -81,12 +81,13 @@ def bar_plot(
         raise ValueError("a bar's value is negative")
     end = top or max((bar.value for bar in bars), default=0) * 1.02 or 1.0
     figure, height = _figure(max(1.7, 0.85 + 0.36 * len(bars)))
-    labels = [_text(figure, 0, 0, bar.label) for bar in bars]
+    labels = [_text(figure, 0, 0, bar.label, within=LABEL) for bar in bars]
     told = [" · ".join(filter(None, (f"{_number(bar.value)}{unit}", bar.note))) for bar in bars]
-    notes = [_text(figure, 0, 0, text, color=QUIET, size=9) for text in told]
+    notes = [_text(figure, 0, 0, text, within=NOTE, color=QUIET, size=9) for text in told]
     left, right = 0.4 + _widest(figure, labels), WIDTH - 0.4 - _widest(figure, notes)
     axes = figure.add_axes((left / WIDTH, 0.4 / height, (right - left) / WIDTH, (height - 0.95) / height))
     axes.set_xlim(0, end)
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.set_ylim(max(len(bars), 1) - 0.5, -0.5)
     axes.set_yticks([])
     _dress(axes, grid="x")
@@ -145,8 +146,9 @@ def line_plot(title: str, lines: Sequence[Line], *, unit: str = "", reference: f
     if len(lines) > 1:
         across = 0.2
         for colour, line in zip(COLOURS, lines, strict=False):
-            named = _text(figure, across / WIDTH, 1 - 0.56 / height, line.label, color=colour, size=9, weight="bold")
-            across += _widest(figure, [named]) + 0.2
+            place = across / WIDTH, 1 - 0.56 / height
+            named = _text(figure, *place, line.label, within=LEGEND, color=colour, size=9, weight="bold")
+            across += _widest(figure, [named]) + 0.15
     if not points:
         _nothing(figure)
     return _png(figure)
@@ -173,9 +175,12 @@ def _have_a_cache() -> None:
     """Give Matplotlib a folder for its list of fonts where the home cannot be written, or it makes one each time."""
     if "MPLCONFIGDIR" in os.environ:
         return
-    chosen = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache")  # noqa: PTH111
-    there = next((folder for folder in (chosen, *chosen.parents) if folder.exists()), chosen)
-    if os.access(there, os.W_OK):
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - `Path.home` raises where there is none
+    wanted = [
+        os.environ.get("XDG_CACHE_HOME") or home / ".cache",
+        os.environ.get("XDG_CONFIG_HOME") or home / ".config",
+    ]
+    if all(_writable(Path(folder)) for folder in wanted):
         return
     folder = Path(tempfile.gettempdir()) / f"quintet-matplotlib-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -185,10 +190,20 @@ def _have_a_cache() -> None:
     os.environ["MPLCONFIGDIR"] = str(folder)
 
 
-def _text(figure: "Figure", across: float, up: float, text: str, **look: Any) -> Any:
+def _writable(folder: Path) -> bool:
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    return os.access(there, os.W_OK)
+
+
+def _text(figure: "Figure", across: float, up: float, text: str, within: float = WIDTH - 0.4, **look: Any) -> Any:
+    """A text at a place (fractions of the figure), cut to as many inches."""
     shown, families = _drawable(text)
     look = {"size": 10, "color": TEXT, "ha": "left", "va": "center_baseline", **look}
-    return figure.text(across, up, shown, family=families, parse_math=False, usetex=False, **look)
+    drawn = figure.text(across, up, shown, family=families, parse_math=False, usetex=False, **look)
+    while shown and (width := _widest(figure, [drawn])) > within:
+        shown = shown[: min(len(shown) - 1, int(len(shown) * within / width))].rstrip()
+        drawn.set_text(f"{shown}…")
+    return drawn
 
 
 def _title(figure: "Figure", title: str, height: float) -> None:
@@ -222,6 +237,8 @@ def _scale(axes: "Axes", found: Sequence[datetime | float], values: Sequence[flo
     first, last = min(across), max(across)
     margin = (last - first) * 0.02 or 1.0
     if isinstance(found[0], datetime):
+        # Moments closer together than the ticks can tell are seconds apart for the axis.
+        margin = max(margin, 10 / 86_400)
         locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
@@ -231,6 +248,7 @@ def _scale(axes: "Axes", found: Sequence[datetime | float], values: Sequence[flo
     low, high = min(heights), max(heights)
     room = (high - low) * 0.08 or 1.0
     axes.set_ylim(low - room if low < 0 else 0, high + room)
+    axes.yaxis.set_major_formatter("{x:,g}")
 
 
 def _number(value: float) -> str:
@@ -244,13 +262,8 @@ def _widest(figure: "Figure", texts: Sequence[Any]) -> float:
 
 
 def _drawable(text: str) -> tuple[str, list[str]]:
-    """The text cut to a label's columns, and the fonts to draw it in; what none of them has becomes a box."""
-    line, columns = printable(unicodedata.normalize("NFC", text)), 0
-    for place, character in enumerate(line):
-        columns += 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        if columns > 2 * LABEL_COLUMNS:
-            line = line[:place] + "…"
-            break
+    """A text as one line, and the fonts to draw it in; what none of them has becomes a box."""
+    line = printable(unicodedata.normalize("NFC", text))
     plain = _characters(_FONT)
     if plain.issuperset(map(ord, line)):
         return line, [_FONT]
