@@ -1,0 +1,241 @@
+"""What of a player's games is missing, damaged or contradictory, found by comparing contents.
+
+A stored **payload** is the authority where it is what was stored: rows that differ from what it gives are derived anew,
+without a request. Where it is gone or damaged the game is fetched again. About a match, and about its timeline, there
+is at most one finding:
+
+- FETCH: ask the API; nothing usable is stored.
+- DERIVE: write the rows anew from the stored payload.
+- MEND: only the fetch row contradicts what is stored.
+- LEAVE: answered 404 and not due yet, or cleaned away; listed, so that nobody wonders.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from tasks.league.core.participants import UnreadablePayloadError, read_match, read_timeline
+from tasks.league.core.payloads import DamagedPayloadError, content_of
+from tasks.league.core.tables import (
+    BOT_PUUID,
+    DERIVATION,
+    Fetch,
+    FetchKind,
+    FetchState,
+    Listing,
+    Match,
+    Participant,
+    Payload,
+    Summoner,
+    Timeline,
+)
+
+#: Games compared at once: their payloads are in memory together, some 60 KB each.
+CHUNK = 50
+
+
+class Action(StrEnum):
+    """What is to be done about a finding."""
+
+    FETCH = "FETCH"
+    DERIVE = "DERIVE"
+    MEND = "MEND"
+    LEAVE = "LEAVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with one match or timeline, and what is to be done about it."""
+
+    match_id: str
+    kind: FetchKind
+    action: Action
+    #: For people.
+    reason: str
+    #: Where its fetch stands; None where there is no such row.
+    state: FetchState | None
+
+
+@dataclass(frozen=True)
+class RecoveryPlan:
+    """All that is to be done for one player."""
+
+    #: Match ids compared.
+    checked: int
+    findings: tuple[Finding, ...]
+    #: Puuids whose yearly statistics are not what the stored games add up to.
+    statistics: tuple[str, ...]
+
+    def of(self, action: Action) -> list[Finding]:
+        """The findings that call for one action, in the order they were found: newest games first."""
+        return [finding for finding in self.findings if finding.action is action]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """All that is stored about some matches."""
+
+    fetches: dict[tuple[str, FetchKind], Fetch]
+    payloads: dict[tuple[str, FetchKind], Payload]
+    matches: dict[str, Match]
+    participants: dict[str, list[Participant]]
+    timelines: dict[str, Timeline]
+
+
+def ids_to_check(session: Session, puuid: str, listed_ids: Sequence[str], *, year: int | None = None) -> list[str]:
+    """All match ids to compare: those listed now, then those that are known of the player but not listed (any more).
+
+    Args:
+        session: an open transaction.
+        puuid: the player.
+        listed_ids: what the API lists, newest first.
+        year: only games of this UTC year; `listed_ids` has only such.
+    """
+    known = {
+        *session.exec(select(Listing.match_id).where(Listing.puuid == puuid)),
+        *session.exec(select(Participant.match_id).where(Participant.puuid == puuid)),
+    }
+    extra = sorted(known.difference(listed_ids), reverse=True)
+    if year is not None:
+        of_year = set(session.exec(select(Match.match_id).where(Match.year == year)))
+        extra = [match_id for match_id in extra if match_id in of_year]
+    return [*dict.fromkeys(listed_ids), *extra]
+
+
+def check(session: Session, match_ids: Sequence[str], *, now: datetime, include_removed: bool = False) -> list[Finding]:
+    """Compare some matches with what is stored about them; at most `CHUNK` at once keep the memory flat.
+
+    Args:
+        session: an open transaction; nothing is changed.
+        match_ids: the matches.
+        now: the present moment, which tells what is due.
+        include_removed: fetch again what was cleaned away.
+    """
+    stored = _load(session, match_ids)
+    known = _known_puuids(session, stored)
+    findings: list[Finding | None] = []
+    for match_id in match_ids:
+        for kind in FetchKind:
+            findings.append(_check_one(stored, known, match_id, kind, now, include_removed))
+    # What was compared is in nobody's way any more; else a session would keep every payload.
+    session.expunge_all()
+    return [finding for finding in findings if finding is not None]
+
+
+def players_of(session: Session, match_ids: Sequence[str]) -> set[str]:
+    """Everybody, without bots, who took part in one of the matches."""
+    wanted = select(Participant.puuid).where(col(Participant.match_id).in_(match_ids), Participant.puuid != BOT_PUUID)
+    return set(session.exec(wanted.distinct()))
+
+
+def _load(session: Session, match_ids: Sequence[str]) -> _Stored:
+    participants: dict[str, list[Participant]] = defaultdict(list)
+    rows = select(Participant).where(col(Participant.match_id).in_(match_ids))
+    for row in session.exec(rows.order_by(col(Participant.match_id), col(Participant.participant_id))):
+        participants[row.match_id].append(row)
+    return _Stored(
+        fetches={
+            (row.match_id, row.kind): row
+            for row in session.exec(select(Fetch).where(col(Fetch.match_id).in_(match_ids)))
+        },
+        payloads={
+            (row.match_id, row.kind): row
+            for row in session.exec(select(Payload).where(col(Payload.match_id).in_(match_ids)))
+        },
+        matches={row.match_id: row for row in session.exec(select(Match).where(col(Match.match_id).in_(match_ids)))},
+        participants=participants,
+        timelines={
+            row.match_id: row for row in session.exec(select(Timeline).where(col(Timeline.match_id).in_(match_ids)))
+        },
+    )
+
+
+def _known_puuids(session: Session, stored: _Stored) -> set[str]:
+    wanted = {row.puuid for rows in stored.participants.values() for row in rows}
+    return set(session.exec(select(Summoner.puuid).where(col(Summoner.puuid).in_(wanted))))
+
+
+def _check_one(
+    stored: _Stored, known: set[str], match_id: str, kind: FetchKind, now: datetime, include_removed: bool
+) -> Finding | None:
+    fetch, payload = stored.fetches.get((match_id, kind)), stored.payloads.get((match_id, kind))
+    state = fetch.state if fetch else None
+
+    def finding(action: Action, reason: str) -> Finding:
+        return Finding(match_id, kind, action, reason, state)
+
+    try:
+        wrong = None if payload is None else _difference(stored, known, match_id, kind, content_of(payload))
+        damage = None if payload else "its payload is gone" if state is FetchState.STORED else _why_open(fetch)
+    except DamagedPayloadError:
+        damage = "its payload is damaged"
+    except UnreadablePayloadError as error:
+        damage = f"its payload cannot be read: {error}"
+    if damage is not None:
+        if state is FetchState.REMOVED and not include_removed:
+            return finding(Action.LEAVE, "was cleaned away")
+        if fetch is not None and state is FetchState.MISSING and fetch.due_at is not None and fetch.due_at > now:
+            return finding(Action.LEAVE, f"answered 404; asked again after {fetch.due_at:%Y-%m-%d %H:%M} UTC")
+        return finding(Action.FETCH, damage)
+    if wrong is not None:
+        return finding(Action.DERIVE, wrong)
+    if fetch is None:
+        return finding(Action.MEND, "is stored, but has no fetch row")
+    if fetch.state is not FetchState.STORED:
+        return finding(Action.MEND, f"is stored, but its fetch is {fetch.state}")
+    if fetch.failures or fetch.reason is not None or fetch.due_at is not None:
+        return finding(Action.MEND, "is stored, but its fetch tells of failures")
+    return None
+
+
+def _why_open(fetch: Fetch | None) -> str:
+    match fetch.state if fetch else None:
+        case FetchState.FAILED:
+            return "failed when last tried"
+        case FetchState.MISSING:
+            return "answered 404 when last asked for; due again"
+        case FetchState.REMOVED:
+            return "was cleaned away"
+        case _:
+            return "was never fetched"
+
+
+def _difference(stored: _Stored, known: set[str], match_id: str, kind: FetchKind, content: bytes) -> str | None:
+    """What about the rows is not as their payload gives it."""
+    if kind is FetchKind.TIMELINE:
+        timeline = stored.timelines.get(match_id)
+        if timeline is None:
+            return "its row is gone"
+        return _changed("its row", timeline.model_dump(), read_timeline(content, asked=match_id))
+    rows, match, participants = read_match(content, asked=match_id), stored.matches.get(match_id), stored.participants
+    if match is None:
+        return "its row is gone"
+    if match.derivation != DERIVATION:
+        return f"its rows are of derivation {match.derivation}; this is {DERIVATION}"
+    if changed := _changed("its row", match.model_dump(), rows.match):
+        return changed
+    stored_numbers = [row.participant_id for row in participants.get(match_id, [])]
+    given = sorted(rows.participants, key=lambda row: int(row["participant_id"]))
+    if stored_numbers != [row["participant_id"] for row in given]:
+        return f"it has {len(stored_numbers)} of {len(given)} participants"
+    for row, wanted in zip(participants.get(match_id, []), given, strict=True):
+        if changed := _changed(f"participant {row.participant_id}", row.model_dump(), wanted):
+            return changed
+    if unknown := set(rows.puuids) - known:
+        return f"{len(unknown)} of its players have no row"
+    return None
+
+
+def _changed(name: str, stored: dict[str, Any], given: dict[str, Any]) -> str | None:
+    columns = [column for column, value in given.items() if stored[column] != value]
+    return f"{name} differs in {', '.join(columns)}" if columns else None
+
+
+def chunks(match_ids: Sequence[str], size: int = CHUNK) -> Iterable[Sequence[str]]:
+    """The ids in parts of a size that memory holds."""
+    return (match_ids[start : start + size] for start in range(0, len(match_ids), size))
