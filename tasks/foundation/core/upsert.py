@@ -1,11 +1,47 @@
-"""Insert a row unless its natural key is there, on SQLite and PostgreSQL alike, safe against another writer."""
+"""Insert rows unless their natural keys are there, on SQLite and PostgreSQL alike, safe against other writers."""
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel, select
 
 Row = TypeVar("Row", bound=SQLModel)
+
+
+def insert_for(session: Session, model: type[SQLModel]) -> Any:
+    """An INSERT of the session's dialect, which has `on_conflict_do_update` and `on_conflict_do_nothing`."""
+    table: Any = model
+    insert: Callable[..., Any] = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    return insert(table)
+
+
+def _inserted(written: int) -> bool:
+    if written not in (0, 1):
+        raise RuntimeError(f"the driver does not say whether it inserted a row (it says {written})")
+    return written == 1
+
+
+def insert_unless_present(
+    session: Session, model: type[SQLModel], row: Mapping[str, Any], *, key: Iterable[str]
+) -> bool:
+    """Insert one row, given by its columns, unless its key is there; waits for another who is inserting the same.
+
+    Args:
+        session: the transaction; nothing is committed.
+        model: the table.
+        row: a value for every column.
+        key: the columns of a unique constraint.
+
+    Returns:
+        Whether it was inserted now: of any number of concurrent callers this is so for one.
+    """
+    statement = insert_for(session, model).on_conflict_do_nothing(index_elements=list(key))
+    # The driver tells how many rows it wrote; an ORM `RETURNING` would not say which of the two happened. SQLAlchemy
+    # keeps that of an INSERT only when asked, and else says -1 on PostgreSQL.
+    kept = statement.execution_options(preserve_rowcount=True)
+    return _inserted(session.connection().execute(kept, dict(row)).rowcount)
 
 
 def insert_if_absent(session: Session, row: Row, *, key: tuple[str, ...]) -> tuple[Row, bool]:
@@ -21,13 +57,43 @@ def insert_if_absent(session: Session, row: Row, *, key: tuple[str, ...]) -> tup
     """
     model = type(row)
     table: Any = model
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table).values(**row.model_dump()).on_conflict_do_nothing(index_elements=list(key))
-    # The driver tells how many rows it wrote; an ORM `RETURNING` would not say which of the two happened. SQLAlchemy
-    # keeps that of an INSERT only when asked, and else says -1 on PostgreSQL.
-    written = session.connection().execute(statement.execution_options(preserve_rowcount=True)).rowcount
-    if written not in (0, 1):
-        raise RuntimeError(f"the driver does not say whether it inserted a row (it says {written})")
-    inserted = written == 1
+    inserted = insert_unless_present(session, model, row.model_dump(), key=key)
     wanted = select(model).where(*(getattr(table, name) == getattr(row, name) for name in key))
     return session.exec(wanted).one(), inserted
+
+
+def upsert_rows(
+    session: Session,
+    model: type[SQLModel],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    key: tuple[str, ...],
+    update: Callable[[Any], Mapping[str, ColumnElement[Any]]] | tuple[str, ...] = (),
+) -> None:
+    """Insert many rows; where a key is there already, update that row, or leave it where nothing is to be updated.
+
+    Rows go in the order of their keys, so that two transactions with rows in common wait for each other instead of
+    ending in a deadlock. One statement is prepared and sent for all of them, whatever their number.
+
+    Args:
+        session: the transaction; nothing is committed. Rows the session holds as objects are not refreshed.
+        model: the table.
+        rows: a value for every column of the table, all with the same columns.
+        key: the columns of the primary key or a unique constraint.
+        update: the columns that take the new row's value, or what gives, for the new row, columns and their values.
+    """
+    ordered = sorted((dict(row) for row in rows), key=lambda row: tuple(row[name] for name in key))
+    if not ordered:
+        return
+    statement = insert_for(session, model)
+    changes = (
+        dict(update(statement.excluded))
+        if callable(update)
+        else {name: getattr(statement.excluded, name) for name in update}
+    )
+    statement = (
+        statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+        if changes
+        else statement.on_conflict_do_nothing(index_elements=list(key))
+    )
+    session.connection().execute(statement, ordered)

@@ -80,6 +80,8 @@ class Summoner(LeagueTable, table=True):
     named_at: datetime | None = moment(default=None)
     #: Where the player was last asked for or seen, as in Riot's table, lower case: `na1`.
     platform: str = Field(max_length=16)
+    #: As of when the platform is known: the start of the newest game, or the time the account was fetched.
+    seen_at: datetime | None = moment(default=None)
     profile_icon_id: int | None = None
     summoner_level: int | None = None
     revision_date: datetime | None = moment(default=None)

@@ -66,6 +66,7 @@ def upgrade() -> None:
         sa.Column("tag_line", sa.String(length=32), nullable=True),
         sa.Column("named_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("platform", sa.String(length=16), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("profile_icon_id", sa.Integer(), nullable=True),
         sa.Column("summoner_level", sa.Integer(), nullable=True),
         sa.Column("revision_date", sa.DateTime(timezone=True), nullable=True),
