@@ -13,7 +13,7 @@ import math
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 # Added to every window: what a clock's resolution and a transaction's rounding may take away...
 MARGIN_SECONDS = 0.002
@@ -39,6 +39,7 @@ class Window:
         return self.seconds * (1 + DRIFT) + MARGIN_SECONDS
 
 
+Request = TypeVar("Request")
 Scope = Literal["application", "method", "service"]
 
 
@@ -115,7 +116,7 @@ class Phantom(NamedTuple):
     at: float
 
 
-class RateLog:
+class RateLog(Generic[Request]):
     """What is known of one bucket: its windows, and the requests that may count in them.
 
     While its windows are not known, one request at a time may be in flight; its answer tells them.
@@ -130,7 +131,7 @@ class RateLog:
         self.learned: tuple[Window, ...] | None = None
         self.blocked_until = -math.inf
         # Request -> when it was granted.
-        self._in_flight: dict[object, float] = {}
+        self._in_flight: dict[Request, float] = {}
         # Receipts of our own answered requests, oldest first; those before `_start` count nowhere any more.
         self._receipts: list[float] = []
         self._start = 0
@@ -161,28 +162,28 @@ class RateLog:
         lengths = {window.seconds for window in self.windows}
         self._phantoms = {seconds: stamps for seconds, stamps in self._phantoms.items() if seconds in lengths}
 
-    def grant(self, request: object, at: float) -> None:
+    def grant(self, request: Request, at: float) -> None:
         """A request is about to be sent."""
         self._in_flight[request] = at
 
-    def finish(self, request: object, at: float) -> None:
+    def finish(self, request: Request, at: float) -> None:
         """Its answer was received, or it is certain that it does not reach the server after `at`."""
         self._in_flight.pop(request, None)
         self._insert(self._receipts, at, self._start)
 
-    def withdraw(self, request: object) -> None:
+    def withdraw(self, request: Request) -> None:
         """It was never sent."""
         self._in_flight.pop(request, None)
 
-    def holds(self, request: object) -> bool:
+    def holds(self, request: Request) -> bool:
         """Whether it is in flight."""
         return request in self._in_flight
 
-    def granted_at(self, request: object) -> float | None:
+    def granted_at(self, request: Request) -> float | None:
         """When a request in flight was granted."""
         return self._in_flight.get(request)
 
-    def requests(self) -> list[object]:
+    def requests(self) -> list[Request]:
         """Those in flight."""
         return list(self._in_flight)
 

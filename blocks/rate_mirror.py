@@ -1,0 +1,127 @@
+"""A process's picture of one key on one route, read from the database `rates`; and what `read_rates` shows of it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from blocks.engine import engine, ledger_errors
+from blocks.rate_window import Phantom, RateLog, Window, parse_windows
+
+DOMAIN = "rates"
+
+#: Owner, number and method of a request.
+Request = tuple[int, int, str]
+
+_SERVER_CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
+_NEW_BUCKETS = text(
+    "SELECT method, windows, blocked_until FROM rate_bucket WHERE route_id = :id AND version > :version"
+)
+# In the order of receipt, which spares the log sorting them when it is read whole.
+_NEW_REQUESTS = text(
+    "SELECT owner, number, method, granted_at, received_at, seconds, weight FROM rate_request "
+    "WHERE route_id = :id AND version > :version ORDER BY received_at"
+)
+_ROUTES = text("SELECT id, route, clock, clock_offset FROM rate_route WHERE key_name = :key_name ORDER BY route")
+
+
+@dataclass(frozen=True, slots=True)
+class BucketUse:
+    """What one bucket is at. `method` is None for the application's; Not `learned`: its windows are not known."""
+
+    route: str
+    method: str | None
+    learned: bool
+    used: tuple[tuple[Window, int], ...]
+    in_flight: int
+    blocked_seconds: float
+
+
+class Mirror:
+    """The buckets of one key on one route in memory.
+
+    Args:
+        assumed: the application's windows until they are learned.
+    """
+
+    def __init__(self, assumed: tuple[Window, ...] = ()) -> None:
+        self.application: RateLog[Request] = RateLog(None, assumed)
+        self.methods: dict[str, RateLog[Request]] = {}
+
+    def log(self, method: str) -> RateLog[Request]:
+        """A method's bucket; the application's where the method is empty."""
+        if not method:
+            return self.application
+        return self.methods.setdefault(method, RateLog())
+
+    def logs(self, method: str) -> tuple[RateLog[Request], RateLog[Request]]:
+        """The buckets that a request of a method counts in."""
+        return self.application, self.log(method)
+
+    def everything(self) -> Iterator[tuple[str, RateLog[Request]]]:
+        """All buckets by their methods."""
+        yield "", self.application
+        yield from self.methods.items()
+
+    def grant(self, request: Request, at: float) -> None:
+        """A request is in flight."""
+        for log in self.logs(request[2]):
+            log.grant(request, at)
+
+    def finish(self, request: Request, at: float) -> None:
+        """It has ended; at zero: it was never sent."""
+        for log in self.logs(request[2]):
+            if at > 0:
+                log.finish(request, at)
+            else:
+                log.withdraw(request)
+
+    def read(self, connection: Connection, route_id: int, version: int) -> None:
+        """Take what was written after `version`."""
+        since = {"id": route_id, "version": version}
+        for row in connection.execute(_NEW_BUCKETS, since):
+            log = self.log(row.method)
+            log.learn(parse_windows(row.windows) if row.windows else None)
+            if row.blocked_until is not None:
+                log.block(row.blocked_until)
+        for row in connection.execute(_NEW_REQUESTS, since):
+            if row.seconds is not None:
+                self.log(row.method).add(Phantom(row.seconds, row.weight, row.received_at))
+            elif row.received_at is None:
+                self.grant((row.owner, row.number, row.method), row.granted_at)
+            else:
+                self.finish((row.owner, row.number, row.method), row.received_at)
+
+
+def database_clock(connection: Connection) -> float:
+    """The clock that all processes of the database share, in seconds."""
+    if connection.dialect.name == "sqlite":
+        # The same for all processes of a machine, and it never goes back before the machine restarts.
+        return time.monotonic()
+    return float(connection.execute(_SERVER_CLOCK).scalar_one())
+
+
+def read_rates(key_name: str) -> list[BucketUse]:
+    """What each bucket of a key is at, on all its routes.
+
+    Args:
+        key_name: the key's fingerprint, as given to `RateLedger`.
+
+    Raises:
+        LedgerOutdatedError: the database has no tables yet; the text says what to run.
+        LedgerUnreadableError: it cannot be reached.
+    """
+    found = []
+    with ledger_errors(DOMAIN), engine(DOMAIN).execution_options(read_only=True).connect() as connection:
+        for row in connection.execute(_ROUTES, {"key_name": key_name}).all():
+            mirror = Mirror()
+            mirror.read(connection, row.id, -1)
+            now = max(database_clock(connection) + row.clock_offset, row.clock)
+            for method, log in mirror.everything():
+                blocked = max(0.0, log.blocked_until - now)
+                used = tuple(log.used(now))
+                found.append(
+                    BucketUse(row.route, method or None, log.learned is not None, used, log.in_flight, blocked)
+                )
+    return found
