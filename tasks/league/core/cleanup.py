@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, func
+from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from tasks.league.core.tables import (
@@ -20,6 +21,7 @@ from tasks.league.core.tables import (
     Payload,
     RankedEntry,
     Summoner,
+    Timeline,
     Watermark,
     YearlyBreakdown,
     YearlyStats,
@@ -37,6 +39,7 @@ _REFERENCES: tuple[Any, ...] = (
     RankedEntry,
     ChampionMastery,
 )
+_ended = func.coalesce(Match.game_end, Match.game_start, Match.game_creation)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class OldMatch:
     year: int | None
     #: Compressed bytes of its payloads.
     size: int
+    #: Its timeline is stored as well.
+    timeline: bool
 
 
 def ended_before(days: int, now: datetime) -> datetime:
@@ -72,14 +77,16 @@ def old_matches(session: Session, before: datetime) -> list[OldMatch]:
         session: an open transaction; nothing is changed.
         before: a game that ended at this very moment stays.
     """
-    ended = func.coalesce(Match.game_end, Match.game_start, Match.game_creation)
     sizes = select(func.sum(func.length(Payload.body))).where(Payload.match_id == Match.match_id).scalar_subquery()
-    wanted = (
-        select(Match.match_id, Match.platform, Match.year, func.coalesce(sizes, 0))
-        .where(ended < before)
-        .order_by(ended, col(Match.match_id))
-    )
-    return [OldMatch(*row) for row in session.exec(wanted)]
+    timeline = select(Timeline.match_id).where(Timeline.match_id == Match.match_id).exists()
+    columns = (col(Match.match_id), col(Match.platform), col(Match.year), func.coalesce(sizes, 0), timeline)
+    wanted = sa_select(*columns).where(_ended < before).order_by(_ended, col(Match.match_id))
+    return [OldMatch(*row) for row in session.connection().execute(wanted)]
+
+
+def timeless_matches(session: Session) -> int:
+    """How many games tell no time, and so are never old."""
+    return session.exec(select(func.count()).select_from(Match).where(_ended.is_(None))).one()
 
 
 def remove_unreferenced_players(session: Session, puuids: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from tasks.league.core import statistics
 from tasks.league.core.participants import UnreadablePayloadError, read_match, read_timeline
 from tasks.league.core.payloads import DamagedPayloadError, content_of
 from tasks.league.core.tables import (
@@ -37,6 +38,8 @@ from tasks.league.core.tables import (
 
 #: Games compared at once: their payloads are in memory together, some 60 KB each.
 CHUNK = 50
+#: Players whose statistics are compared at once.
+PLAYERS = 500
 
 
 class Action(StrEnum):
@@ -131,6 +134,21 @@ def players_of(session: Session, match_ids: Sequence[str]) -> set[str]:
     """Everybody, without bots, who took part in one of the matches."""
     wanted = select(Participant.puuid).where(col(Participant.match_id).in_(match_ids), Participant.puuid != BOT_PUUID)
     return set(session.exec(wanted.distinct()))
+
+
+def wrong_statistics(session: Session, puuids: Iterable[str]) -> list[str]:
+    """Those of the players whose statistics are not what their stored games add up to.
+
+    Players without a row are left out: theirs are written when their games are derived anew.
+
+    Args:
+        session: a transaction that may write; what is written in between is taken back.
+        puuids: some hundred players.
+    """
+    known = session.exec(select(Summoner.puuid).where(col(Summoner.puuid).in_(list(puuids)))).all()
+    if not known:
+        return []
+    return sorted({str(found.key[0]) for found in statistics.differences(session, puuid=known)})
 
 
 def _load(session: Session, match_ids: Sequence[str]) -> _Stored:
@@ -236,6 +254,6 @@ def _changed(name: str, stored: dict[str, Any], given: dict[str, Any]) -> str | 
     return f"{name} differs in {', '.join(columns)}" if columns else None
 
 
-def chunks(match_ids: Sequence[str], size: int = CHUNK) -> Iterable[Sequence[str]]:
-    """The ids in parts of a size that memory holds."""
-    return (match_ids[start : start + size] for start in range(0, len(match_ids), size))
+def parts(ids: Sequence[str], size: int = CHUNK) -> list[Sequence[str]]:
+    """The ids in parts of at most this size."""
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
