@@ -15,12 +15,11 @@ from tasks.league.core.listing import (
     Span,
     YearPart,
     check_year,
-    known_ids,
     last_listed,
     part_of_year,
     span_to_list,
 )
-from tasks.league.core.tables import DOMAIN, Listing, Summoner, Watermark
+from tasks.league.core.tables import DOMAIN, Summoner, Watermark
 
 DAY = timedelta(days=1)
 
@@ -163,11 +162,8 @@ def test_a_listing_of_all_games_is_one_of_each_year_but_not_the_other_way(league
         assert last_listed(opened, "p", None) is None
         assert last_listed(opened, "p", 2024) == first
         opened.add(Watermark(puuid="p", year=0, listed_at=second))
-        opened.add_all([Listing(puuid="p", match_id="NA1_1"), Listing(puuid="q", match_id="NA1_2")])
         opened.flush()
         assert last_listed(opened, "p", None) == second
         assert last_listed(opened, "p", 2024) == second
         assert last_listed(opened, "p", 2023) == second
         assert last_listed(opened, "q", None) is None
-        assert known_ids(opened, "p", ["NA1_1", "NA1_2", "NA1_3"]) == {"NA1_1"}
-        assert known_ids(opened, "p", []) == set()

@@ -8,16 +8,14 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
-from tasks.league.core.tables import Listing, Watermark
+from tasks.league.core.fetches import watermark
 
 #: The most that `count` may be.
 PAGE_SIZE = 100
 #: League of Legends began in 2009; later than this no datetime goes.
 FIRST_YEAR, LAST_YEAR = 2009, 9998
-#: The `Watermark.year` of a listing of all games.
-ALL_YEARS = 0
 
 #: Asks for the UTC year that a game started in by yielding its match id; is sent None where that cannot be told.
 YearQuestions = Generator[str, int | None, "YearPart"]
@@ -38,9 +36,7 @@ def check_year(year: int | None) -> None:
         ValueError: the number is no year that League was played in.
     """
     if year is not None and not FIRST_YEAR <= year <= LAST_YEAR:
-        raise ValueError(
-            f"{year} is no year of League of Legends: give one from {FIRST_YEAR} on, or none for all"
-        )
+        raise ValueError(f"{year} is no year of League of Legends: give one from {FIRST_YEAR} on, or none for all")
 
 
 def span_to_list(year: int | None, listed_at: datetime | None, *, overlap: timedelta) -> Span | None:
@@ -156,14 +152,7 @@ def _border(
         told[place] = yield page[place]
 
 
-def known_ids(session: Session, puuid: str, match_ids: Collection[str]) -> set[str]:
-    """Those of the ids that the API listed for this player before."""
-    wanted = select(Listing.match_id).where(Listing.puuid == puuid, col(Listing.match_id).in_(match_ids))
-    return set(session.exec(wanted).all())
-
-
 def last_listed(session: Session, puuid: str, year: int | None) -> datetime | None:
     """When all games of the year (None: all games) were last listed; a listing of all games is one of each year."""
-    years = {ALL_YEARS, year or ALL_YEARS}
-    marks = select(Watermark.listed_at).where(Watermark.puuid == puuid, col(Watermark.year).in_(years))
-    return max(session.exec(marks).all(), default=None)
+    marks = (watermark(session, puuid, each) for each in {year, None})
+    return max((mark for mark in marks if mark is not None), default=None)
