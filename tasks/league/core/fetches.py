@@ -50,19 +50,17 @@ def mark_removed(session: Session, match_ids: Iterable[str]) -> None:
     upsert_rows(session, Fetch, rows, key=_KEY, update=("state", "failures", "reason", "due_at"))
 
 
+def _unless_removed(new: Any) -> dict[str, Any]:
+    old: Any = Fetch
+    kept = old.state == FetchState.REMOVED
+    changed = ("state", "failures", "reason", "due_at")
+    return {name: case((kept, getattr(old, name)), else_=new[name]) for name in changed}
+
+
 def reopen(session: Session, match_ids: Iterable[str], *, kinds: Sequence[FetchKind] = BOTH) -> None:
     """Fetch these again although they are said to be stored: their rows are gone or damaged. REMOVED ones stay so."""
     rows = [_row(match_id, kind, FetchState.PENDING) for match_id in match_ids for kind in kinds]
-
-    def unless_removed(new: Any) -> dict[str, Any]:
-        old: Any = Fetch
-        kept = old.state == FetchState.REMOVED
-        return {
-            name: case((kept, getattr(old, name)), else_=getattr(new, name))
-            for name in ("state", "failures", "reason", "due_at")
-        }
-
-    upsert_rows(session, Fetch, rows, key=_KEY, update=unless_removed)
+    upsert_rows(session, Fetch, rows, key=_KEY, update=_unless_removed)
 
 
 def _mark_tried(
@@ -175,8 +173,7 @@ def mark_failed(
 
 
 def _is_due(now: datetime) -> Any:
-    again = and_(col(Fetch.state).in_((FetchState.MISSING, FetchState.FAILED)), col(Fetch.due_at) <= now)
-    return again
+    return and_(col(Fetch.state).in_((FetchState.MISSING, FetchState.FAILED)), col(Fetch.due_at) <= now)
 
 
 def pending(
@@ -219,7 +216,7 @@ def counts(session: Session, puuid: str | None = None) -> dict[FetchKind, dict[F
         wanted = wanted.join(Listing, col(Listing.match_id) == col(Fetch.match_id)).where(col(Listing.puuid) == puuid)
     found = {kind: dict.fromkeys(FetchState, 0) for kind in FetchKind}
     for kind, state, number in session.exec(wanted).all():
-        found[kind][state] = number
+        found[FetchKind(kind)][FetchState(state)] = number
     return found
 
 

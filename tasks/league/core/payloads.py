@@ -10,8 +10,8 @@ from sqlmodel import Session
 from tasks.foundation.core.upsert import upsert_rows
 from tasks.league.core.tables import FetchKind, Payload
 
-#: Zstandard's default; higher levels take much longer for a few percent (docs/decisions/league-ledger.md).
-LEVEL = 3
+#: The last level at which more time still buys much (docs/decisions/league-ledger.md); payloads are kept for ever.
+LEVEL = 9
 #: No answer of the API comes near; a damaged or hostile size must not make us allocate more.
 MAX_SIZE = 256 * 1024 * 1024
 

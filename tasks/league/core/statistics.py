@@ -17,6 +17,7 @@ from sqlalchemy import (
     Integer,
     String,
     and_,
+    bindparam,
     case,
     cast,
     delete,
@@ -29,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Session, col
 
-from tasks.foundation.core.upsert import insert_for
+from tasks.foundation.core.upsert import execute_prepared, insert_for
 from tasks.league.core.tables import BOT_PUUID, Dimension, Match, Participant, Summoner, YearlyBreakdown, YearlyStats
 
 _KEY = ("puuid", "year", "platform")
@@ -144,7 +145,8 @@ def _breakdown(where: ColumnElement[bool]) -> Any:
     return union_all(*parts)
 
 
-def _write(session: Session, model: Any, key: tuple[str, ...], added: tuple[str, ...], rows: Any, *, add: bool) -> None:
+def _upsert(session: Session, model: Any, key: tuple[str, ...], added: tuple[str, ...], rows: Any, *, add: bool) -> Any:
+    """The statement that adds selected sums to what a table says, or puts them in its place."""
     source = rows.subquery()
     # SQLite takes the ON of ON CONFLICT for a join's, unless the SELECT before it has a WHERE.
     chosen = select(source).where(true()).order_by(*(source.c[name] for name in key))
@@ -152,11 +154,11 @@ def _write(session: Session, model: Any, key: tuple[str, ...], added: tuple[str,
     changes = {name: statement.excluded[name] for name in added}
     if add:
         changes = {name: getattr(model, name) + new for name, new in changes.items()}
-    session.connection().execute(statement.on_conflict_do_update(index_elements=list(key), set_=changes))
+    return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
 
 
-def _derive(session: Session, where: ColumnElement[bool]) -> None:
-    """Write what follows from the sums and the breakdown."""
+def _derivation() -> Any:
+    """The statement that writes what follows from the sums and the breakdown."""
 
     def of(dimension: Dimension) -> Any:
         return and_(
@@ -182,46 +184,66 @@ def _derive(session: Session, where: ColumnElement[bool]) -> None:
     deaths = col(YearlyStats.total_deaths)
     takedowns = cast(col(YearlyStats.total_kills) + col(YearlyStats.total_assists), Float)
     creeps = col(YearlyStats.total_minions_killed) + col(YearlyStats.total_neutral_minions_killed)
-    statement = (
-        update(YearlyStats)
-        .where(where)
-        .values(
-            unique_champions=distinct(Dimension.CHAMPION),
-            unique_roles=distinct(Dimension.ROLE),
-            unique_lanes=distinct(Dimension.LANE),
-            most_played_champion=favourite,
-            most_played_champion_count=func.coalesce(most, 0),
-            win_rate=cast(col(YearlyStats.wins), Float) * 100 / games,
-            # A division is carried out even where another branch is chosen, if the database likes.
-            kda_ratio=takedowns / case((deaths == 0, 1), else_=deaths),
-            average_kills=cast(col(YearlyStats.total_kills), Float) / games,
-            average_deaths=cast(deaths, Float) / games,
-            average_assists=cast(col(YearlyStats.total_assists), Float) / games,
-            average_gold=cast(col(YearlyStats.total_gold_earned), Float) / games,
-            average_cs=cast(creeps, Float) / games,
-        )
+    return update(YearlyStats).values(
+        unique_champions=distinct(Dimension.CHAMPION),
+        unique_roles=distinct(Dimension.ROLE),
+        unique_lanes=distinct(Dimension.LANE),
+        most_played_champion=favourite,
+        most_played_champion_count=func.coalesce(most, 0),
+        win_rate=cast(col(YearlyStats.wins), Float) * 100 / games,
+        # A division is carried out even where another branch is chosen, if the database likes.
+        kda_ratio=takedowns / case((deaths == 0, 1), else_=deaths),
+        average_kills=cast(col(YearlyStats.total_kills), Float) / games,
+        average_deaths=cast(deaths, Float) / games,
+        average_assists=cast(col(YearlyStats.total_assists), Float) / games,
+        average_gold=cast(col(YearlyStats.total_gold_earned), Float) / games,
+        average_cs=cast(creeps, Float) / games,
     )
-    session.connection().execute(statement)
 
 
-def add_match(session: Session, match_id: str, *, year: int | None, platform: str, puuids: Sequence[str]) -> None:
+def _derive(session: Session, scope: Scope) -> None:
+    session.connection().execute(_derivation().where(scope.of(YearlyStats, YearlyStats)))
+
+
+def _this_match() -> Any:
+    return bindparam("this_match", type_=String)
+
+
+def _add_to_breakdown(session: Session) -> Any:
+    rows = _breakdown(col(Participant.match_id) == _this_match())
+    return _upsert(session, YearlyBreakdown, _BREAKDOWN_KEY, _BREAKDOWN_ADDED, rows, add=True)
+
+
+def _add_to_statistics(session: Session) -> Any:
+    rows = _sums(col(Participant.match_id) == _this_match())
+    return _upsert(session, YearlyStats, _KEY, _ADDED, rows, add=True)
+
+
+def _derive_of_match() -> Any:
+    def of_match(column: Any) -> Any:
+        return select(column).where(col(Match.match_id) == _this_match()).scalar_subquery()
+
+    players = select(col(Participant.puuid)).where(col(Participant.match_id) == _this_match())
+    return _derivation().where(
+        col(YearlyStats.puuid).in_(players),
+        col(YearlyStats.year) == of_match(col(Match.year)),
+        col(YearlyStats.platform) == of_match(col(Match.platform)),
+    )
+
+
+def add_match(session: Session, match_id: str) -> None:
     """Add one match to the statistics of those who took part: once for each match, or it is counted twice.
 
-    Takes four statements, however many players there are and whatever they played before.
+    Three statements, however many players there are and whatever they played before.
 
     Args:
-        session: the transaction that inserted the match; it holds the players' rows locked.
-        match_id: the match, whose rows are written.
-        year: of the match.
-        platform: of the match.
-        puuids: those who took part.
+        session: the transaction that inserted the match and its participants, and thereby locked the players' rows.
+        match_id: the match.
     """
-    if year is None or not puuids:
-        return
-    where = col(Participant.match_id) == match_id
-    _write(session, YearlyBreakdown, _BREAKDOWN_KEY, _BREAKDOWN_ADDED, _breakdown(where), add=True)
-    _write(session, YearlyStats, _KEY, _ADDED, _sums(where), add=True)
-    _derive(session, Scope(puuids, year, platform).of(YearlyStats, YearlyStats))
+    given = [{"this_match": match_id}]
+    execute_prepared(session, "add a match to the breakdown", lambda: _add_to_breakdown(session), given)
+    execute_prepared(session, "add a match to the statistics", lambda: _add_to_statistics(session), given)
+    execute_prepared(session, "derive the statistics of a match", _derive_of_match, given)
 
 
 def lock(session: Session, puuids: Sequence[str] | None) -> None:
@@ -229,7 +251,7 @@ def lock(session: Session, puuids: Sequence[str] | None) -> None:
 
     Whoever changes statistics has locked the players' rows first, in the order of their puuids.
     """
-    wanted = select(Summoner.puuid).order_by(col(Summoner.puuid)).with_for_update(key_share=True)
+    wanted = select(col(Summoner.puuid)).order_by(col(Summoner.puuid)).with_for_update(key_share=True)
     if puuids is not None:
         wanted = wanted.where(col(Summoner.puuid).in_(puuids))
     if session.get_bind().dialect.name == "postgresql":
@@ -242,9 +264,11 @@ def _recompute(session: Session, scope: Scope) -> None:
     session.connection().execute(delete(YearlyBreakdown).where(scope.of(YearlyBreakdown, YearlyBreakdown)))
     session.connection().execute(delete(YearlyStats).where(scope.of(YearlyStats, YearlyStats)))
     # A match of a new player may have been committed since the deletion: then its rows are there already.
-    _write(session, YearlyBreakdown, _BREAKDOWN_KEY, _BREAKDOWN_ADDED, _breakdown(where), add=False)
-    _write(session, YearlyStats, _KEY, _ADDED, _sums(where), add=False)
-    _derive(session, scope.of(YearlyStats, YearlyStats))
+    connection = session.connection()
+    rows = _breakdown(where)
+    connection.execute(_upsert(session, YearlyBreakdown, _BREAKDOWN_KEY, _BREAKDOWN_ADDED, rows, add=False))
+    connection.execute(_upsert(session, YearlyStats, _KEY, _ADDED, _sums(where), add=False))
+    _derive(session, scope)
 
 
 def recompute(

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, literal, or_
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_
 from sqlmodel import Session, col, select
 
-from tasks.foundation.core.columns import UtcDateTime
 from tasks.foundation.core.upsert import insert_unless_present, upsert_rows
 from tasks.league.core import fetches, payloads, statistics
-from tasks.league.core.participants import MatchRows, Sighting, moment_of, read_match, read_timeline
+from tasks.league.core.participants import MatchRows, Sighting, read_match, read_timeline
 from tasks.league.core.tables import (
     BOT_PUUID,
     DERIVATION,
@@ -33,7 +32,6 @@ from tasks.league.core.tables import (
 
 _MATCH_COLUMNS = tuple(name for name in Match.model_fields if name != "match_id")
 _TIMELINE_COLUMNS = tuple(name for name in Timeline.model_fields if name != "match_id")
-_LONG_AGO = literal(moment_of(1), UtcDateTime)
 
 
 @dataclass(frozen=True)
@@ -66,12 +64,16 @@ class StoredTimeline:
 def _newest(new: Any) -> dict[str, ColumnElement[Any]]:
     """How a player's row changes by a game: the later game tells, and of two of one moment the greater name."""
     old: Any = Summoner
-    then, now = func.coalesce(old.named_at, _LONG_AGO), func.coalesce(new.named_at, _LONG_AGO)
-    name, tag = func.coalesce(old.game_name, ""), func.coalesce(old.tag_line, "")
-    greater = or_(new.game_name > name, and_(new.game_name == name, new.tag_line > tag))
-    renamed = and_(new.game_name.is_not(None), or_(now > then, and_(now == then, greater)))
-    last, here = func.coalesce(old.seen_at, _LONG_AGO), func.coalesce(new.seen_at, _LONG_AGO)
-    moved = or_(here > last, and_(here == last, new.platform > old.platform))
+
+    def later(old_moment: Any, new_moment: Any, greater: Any) -> Any:
+        """Whether the new row tells; a moment that is not known is before all others."""
+        after = and_(new_moment.is_not(None), or_(old_moment.is_(None), new_moment > old_moment))
+        return or_(after, and_(new_moment.is_not_distinct_from(old_moment), greater))
+
+    same_name = and_(new.game_name == old.game_name, new.tag_line > old.tag_line)
+    greater = or_(old.game_name.is_(None), new.game_name > old.game_name, same_name)
+    renamed = and_(new.game_name.is_not(None), later(old.named_at, new.named_at, greater))
+    moved = later(old.seen_at, new.seen_at, new.platform > old.platform)
     return {
         "game_name": case((renamed, new.game_name), else_=old.game_name),
         "tag_line": case((renamed, new.tag_line), else_=old.tag_line),
@@ -176,9 +178,7 @@ def store_match(session: Session, body: bytes, *, now: datetime, match_id: str |
     if created:
         _meet(session, rows.sightings)
         _insert_participants(session, rows)
-        statistics.add_match(
-            session, rows.match_id, year=rows.match["year"], platform=rows.match["platform"], puuids=rows.puuids
-        )
+        statistics.add_match(session, rows.match_id)
     elif not _is_whole(session, rows, payloads.content_sha256(body)):
         _replace(session, rows)
         corrected = True
