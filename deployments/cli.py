@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "What runs now; or state, step, percent and counts of one run."),
     "doctor": ("doctor", "Look for what is wrong on this machine, and say what to do about it."),
     "dicom": ("dicom", "The DICOM gateway: explain rules, submit files, look after deliveries."),
+    "league": ("league", "League of Legends: sync players, look at cards, failures and rate limits."),
 }
 
 

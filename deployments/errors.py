@@ -58,6 +58,9 @@ def expected(error: BaseException) -> tuple[str, int] | None:
         ("tasks.dicom.core.rules", "RulesError", 2),
         ("tasks.dicom.deliveries", "UnknownDestinationError", 1),
         ("tasks.dicom.submission", "SubmissionError", 1),
+        ("blocks.riot.errors", "RiotError", 1),
+        ("tasks.league.api", "RiotKeyMissingError", 1),
+        ("flows.league.submission", "MissingLimitError", 1),
     ):
         kind = getattr(sys.modules.get(module), name, None)
         if isinstance(kind, type) and isinstance(error, kind):

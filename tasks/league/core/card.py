@@ -10,14 +10,13 @@ from typing import Any
 
 from sqlmodel import Session, col, func, select
 
+from tasks.league.core import fetches
 from tasks.league.core.card_model import Game, Mastery, PlayerCard, Point, Standing, Tally, Year, kda
 from tasks.league.core.queues import queue_name
 from tasks.league.core.tables import (
     ChampionMastery,
     Dimension,
-    Fetch,
     FetchState,
-    Listing,
     Match,
     Participant,
     RankedEntry,
@@ -54,9 +53,10 @@ def player_card(session: Session, puuid: str, year: int | None = None, *, champi
     player = session.exec(select(Summoner).where(Summoner.puuid == puuid)).one_or_none()
     if player is None:
         raise UnknownPlayerError(f"the league ledger has no player of puuid {puuid[:8]}...")
-    games = _games(session, puuid, year)
-    # The newest game's name of a champion is the present one.
-    names = {game.champion_id: game.champion for game in games if game.champion}
+    every = _games(session, puuid)
+    # The newest game's name of a champion is the present one; masteries are of all years.
+    names = {game.champion_id: game.champion for game in every if game.champion}
+    games = [game for game in every if year in (None, game.started.year)]
     years = _years(session, puuid, year, names)
     by = _breakdowns(session, puuid, year)
     played = [tally.model_copy(update={"name": _champion(names, int(tally.name))}) for tally in by[Dimension.CHAMPION]]
@@ -82,7 +82,7 @@ def player_card(session: Session, puuid: str, year: int | None = None, *, champi
     )
 
 
-def _games(session: Session, puuid: str, year: int | None) -> list[Game]:
+def _games(session: Session, puuid: str) -> list[Game]:
     """Those that the statistics count, oldest first."""
     started = func.coalesce(Match.game_start, Match.game_creation)
     asked: Any = (
@@ -95,8 +95,6 @@ def _games(session: Session, puuid: str, year: int | None) -> list[Game]:
         .where(Participant.puuid == puuid, col(Match.year).is_not(None))
         .order_by(started, col(Match.match_id))
     )  # fmt: skip
-    if year is not None:
-        asked = asked.where(Match.year == year)
     return [
         # Rows of our own ledger: checking five thousand of them again takes longer than reading them.
         Game.model_construct(
@@ -192,13 +190,10 @@ def _champion(names: dict[int, str], champion_id: int) -> str:
 
 def unstored(session: Session, puuid: str) -> dict[str, int]:
     """How many listed matches and timelines of a player are not stored, by state; removed ones are not counted."""
-    asked = (
-        select(Fetch.state, func.count())
-        .join(Listing, col(Listing.match_id) == col(Fetch.match_id))
-        .where(Listing.puuid == puuid, col(Fetch.state).not_in([FetchState.STORED, FetchState.REMOVED]))
-        .group_by(Fetch.state)
-    )
-    return {FetchState(state).value: count for state, count in sorted(session.exec(asked).all())}
+    by_kind = fetches.counts(session, puuid).values()
+    waiting = (FetchState.PENDING, FetchState.FAILED, FetchState.MISSING)
+    found = {state.value: sum(states[state] for states in by_kind) for state in waiting}
+    return {state: count for state, count in found.items() if count}
 
 
 def rolling_kda(games: Sequence[Game]) -> list[Point]:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 #: Tiers that are not divided; Riot answers `I` for all of them.
 _UNDIVIDED = frozenset({"MASTER", "GRANDMASTER", "CHALLENGER"})
@@ -28,11 +28,13 @@ class Tally(BaseModel):
     deaths: int
     assists: int
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def win_rate(self) -> float:
         """Percent."""
         return percent(self.wins, self.games)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def kda(self) -> float:
         """(kills + assists) / deaths."""
@@ -60,6 +62,7 @@ class Standing(BaseModel):
     losses: int
     hot_streak: bool
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def title(self) -> str:
         """`Emerald II`, `Master`, or `unranked`."""
@@ -68,6 +71,7 @@ class Standing(BaseModel):
         undivided = self.tier.upper() in _UNDIVIDED or self.rank is None
         return self.tier.capitalize() if undivided else f"{self.tier.capitalize()} {self.rank}"
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def win_rate(self) -> float:
         """Percent."""
@@ -101,6 +105,7 @@ class Game(BaseModel):
     remake: bool
     seconds: int
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def kda(self) -> float:
         """(kills + assists) / deaths."""
@@ -139,6 +144,7 @@ class PlayerCard(BaseModel):
     #: Listed matches and timelines that are not stored, by state, whatever the year.
     unstored: dict[str, int]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def riot_id(self) -> str:
         """`name#tag`, or the beginning of the puuid where no name is known."""

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
+from tasks.league.core import fetches
 from tasks.league.core.tables import Fetch, FetchKind, FetchState, Listing
 
 #: PENDING is on its way and REMOVED was meant.
@@ -52,14 +53,14 @@ def failures(session: Session, *, puuid: str | None = None, limit: int | None = 
 
 
 def failure_counts(session: Session, *, puuid: str | None = None) -> dict[tuple[FetchState, FetchKind], int]:
-    """How many there are of each state and kind.
+    """How many there are of each state and kind, those of which there is none left out.
 
     Args:
         session: the league ledger.
         puuid: only matches that were listed for this player.
     """
-    asked = select(Fetch.state, Fetch.kind, func.count()).where(*_wanted(puuid)).group_by(Fetch.state, Fetch.kind)
-    return {(FetchState(state), FetchKind(kind)): count for state, kind, count in sorted(session.exec(asked).all())}
+    by_kind = fetches.counts(session, puuid)
+    return {(state, kind): n for state in FAILURES for kind, states in by_kind.items() if (n := states[state])}
 
 
 def told(counts: dict[tuple[FetchState, FetchKind], int]) -> str:
