@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, StateType, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel
@@ -32,11 +32,12 @@ _MOST = 200
 
 
 class RunStatus(BaseModel):
-    """Where one flow run stands."""
+    """Where one run stands: a flow run, or a background task (`task.delay(...)`)."""
 
     id: UUID
     name: str
-    flow: str
+    #: None where a background task runs by itself.
+    flow: str | None
     #: The state's name, as the UI shows it: Running, AwaitingRetry, Completed, ...
     state: str
     message: str | None
@@ -54,12 +55,13 @@ async def run_status(run_id: UUID) -> RunStatus:
     """
     async with connect() as client:
         try:
-            run = await client.read_flow_run(run_id)
+            return await _status(client, await client.read_flow_run(run_id))
+        except ObjectNotFound:
+            pass
+        try:
+            return await _task_status(await client.read_task_run(run_id))
         except ObjectNotFound as error:
-            raise ExpectedError(
-                f"the server knows no flow run {run_id}; `quintet status` lists what runs now"
-            ) from error
-        return await _status(client, run)
+            raise ExpectedError(f"the server knows no run {run_id}; `quintet status` lists what runs now") from error
 
 
 async def running() -> list[RunStatus]:
@@ -95,6 +97,19 @@ async def _status(client: PrefectClient, run: FlowRun) -> RunStatus:
         id=run.id,
         name=run.name,
         flow=flow.name,
+        state=run.state_name or "Unknown",
+        message=run.state.message if run.state is not None else None,
+        started_at=run.start_time,
+        seconds=run.estimated_run_time.total_seconds(),
+        progress=await read_progress(run.id),
+    )
+
+
+async def _task_status(run: TaskRun) -> RunStatus:
+    return RunStatus(
+        id=run.id,
+        name=run.name,
+        flow=None,
         state=run.state_name or "Unknown",
         message=run.state.message if run.state is not None else None,
         started_at=run.start_time,

@@ -75,6 +75,14 @@ def league_ledger(request: pytest.FixtureRequest, home: Path, monkeypatch: pytes
     yield from _with_tables("league", LeagueTable, request, monkeypatch)
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def rates(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The rate limiter's database with its tables, on SQLite and on PostgreSQL; gives the dialect's name."""
+    from blocks.rate_tables import RateTable
+
+    yield from _with_tables("rates", RateTable, request, monkeypatch)
+
+
 @contextmanager
 def _administration(server: sqlalchemy.URL) -> Iterator[Callable[[str], object]]:
     admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
@@ -117,7 +125,33 @@ def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_template: Path) -> "Iterator[PrefectServer]":
+def prefect_in_process() -> Iterator[None]:
+    """What an engine in the test's own process needs.
+
+    Prefect 3.8 asks the server for the storage of results through a client that it never closes; the warning about the
+    socket comes whenever the garbage collector finds it, and would fail some later test.
+    """
+    from prefect import results
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
+
+    def read_server_default() -> object:
+        with get_client(sync_client=True) as client:
+            return client.read_server_default_result_storage().default_result_storage_block_id
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        # A task by itself has logs as well, which only the terminal shows.
+        temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}),
+    ):
+        patch.setattr(results, "_read_server_default_result_storage_block_id", read_server_default)
+        yield
+
+
+@pytest.fixture(scope="session")
+def prefect_server(
+    tmp_path_factory: pytest.TempPathFactory, prefect_template: Path, prefect_in_process: None
+) -> "Iterator[PrefectServer]":
     """A real Prefect server, one for each test process. Tests that share it use names of their own."""
     from tests.servers import PrefectServer
 

@@ -19,7 +19,9 @@ app = typer.Typer()
 
 @app.command()
 def status(
-    run: Annotated[UUID | None, typer.Argument(help="Id of a flow run; all that run now where left out.")] = None,
+    run: Annotated[
+        UUID | None, typer.Argument(help="Id of a flow run or a background task; all that run now where left out.")
+    ] = None,
     flow: Annotated[str | None, typer.Option(help="The newest runs of this flow, finished ones too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, or a list of them.")] = False,
 ) -> None:
@@ -66,6 +68,8 @@ def _details(status: "RunStatus") -> Table:
         progress = status.progress
         table.add_row("step", f"{progress.step}, {progress.percent:.0f} %")
         table.add_row("counts", f"{progress.processed} of {progress.total} processed, {progress.failed} failed")
+        if progress.current:
+            table.add_row("current", Text(progress.current))
     return table
 
 
@@ -80,7 +84,7 @@ def _table(found: "list[RunStatus]") -> Table:
         progress = status.progress
         table.add_row(
             str(status.id),
-            status.flow,
+            status.flow or "",
             status.state,
             _short(progress) if progress else "",
             f"{status.seconds:.1f}",

@@ -206,7 +206,11 @@ class Stack:
         self._apply(server)
         self._on_step("start workers")
         if options.task_worker:
-            self._supervisor.start(ChildSpec("task-worker", "deployments.services.task_worker", stage=2))
+            # A background task has no flow run to send its log lines to; they are in this process's own log.
+            quiet = {"PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
+            self._supervisor.start(
+                ChildSpec("task-worker", "deployments.services.task_worker", environment=quiet, stage=2)
+            )
         if options.listener:
             self._on_step("start the DICOM listener")
             self._listener = self._start_listener(listener_port, root / "dicom" / "listener.json")

@@ -5,11 +5,13 @@ carry ids and counts, never a person's data and never a parameter's value.
 """
 
 import functools
+import inspect
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar, cast
 
 import structlog
 from prefect import Task
@@ -52,22 +54,42 @@ def counts_of(result: object) -> dict[str, int]:
     return {str(key): value for key, value in fields.items() if isinstance(value, int) and not isinstance(value, bool)}
 
 
+@contextmanager
+def _life(name: str) -> Iterator[dict[str, int]]:
+    """Log start, and completion with the counts put into what is given, or failure."""
+    log = logger(task=name)
+    log.info("start")
+    began = time.monotonic()
+    counts: dict[str, int] = {}
+    try:
+        yield counts
+    except Exception as error:
+        # The message may quote data; Prefect's state keeps it for those who may see it.
+        log.error("failure", seconds=round(time.monotonic() - began, 3), error=type(error).__name__)
+        raise
+    log.info("completion", seconds=round(time.monotonic() - began, 3), **counts)
+
+
 def logged(fn: Callable[P, R]) -> Callable[P, R]:
     """Wrap a task's function so that its start, completion and failure are logged with duration and counts."""
     name = getattr(fn, "__name__", "task")
 
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def async_wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with _life(name) as counts:
+                result = await fn(*args, **kwargs)
+                counts.update(counts_of(result))
+            return result
+
+        return cast(Callable[P, R], async_wrapper)
+
     @functools.wraps(fn)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        log = logger(task=name)
-        log.info("start")
-        began = time.monotonic()
-        try:
+        with _life(name) as counts:
             result = fn(*args, **kwargs)
-        except Exception as error:
-            # The message may quote data; Prefect's state keeps it for those who may see it.
-            log.error("failure", seconds=round(time.monotonic() - began, 3), error=type(error).__name__)
-            raise
-        log.info("completion", seconds=round(time.monotonic() - began, 3), **counts_of(result))
+            counts.update(counts_of(result))
         return result
 
     return wrapper

@@ -1,7 +1,7 @@
 """Progress of a run, readable by its id while it runs: step, percent, counts and the item at hand.
 
-It is shown in the Prefect UI as a progress bar and a one-line table on the flow run's page, and read back by
-`quintet status RUN` or `read_progress(run_id)`.
+It is shown in the Prefect UI as a progress bar and a one-line table on the run's page, and read back by `quintet status
+RUN` or `read_progress(run_id)`; the run is a flow run, or the task run of a background task.
 """
 
 import time
@@ -10,9 +10,14 @@ from uuid import UUID
 from prefect.artifacts import ProgressArtifact, TableArtifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    ArtifactFilterTaskRunId,
+)
 from prefect.client.schemas.sorting import ArtifactSort
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from pydantic import BaseModel, Field
 
 #: Key of the table that carries the numbers; the bar has its own.
@@ -35,7 +40,7 @@ class Progress(BaseModel):
 
 
 class ProgressReport:
-    """Reports one flow run's progress; updates closer together than a second are left out, steps never are."""
+    """Reports one run's progress; updates closer together than a second are left out, steps never are."""
 
     def __init__(self) -> None:
         self._last_at = 0.0
@@ -43,9 +48,9 @@ class ProgressReport:
         self._artifacts: tuple[UUID, UUID] | None = None
 
     async def update(self, progress: Progress) -> None:
-        """Show the progress. Outside a flow run nothing is shown."""
+        """Show the progress. Outside a run nothing is shown."""
         now = time.monotonic()
-        if FlowRunContext.get() is None:
+        if FlowRunContext.get() is None and TaskRunContext.get() is None:
             return
         if progress.step == self._last_step and progress.percent < 100 and now - self._last_at < MINIMUM_SECONDS:
             return
@@ -63,20 +68,19 @@ class ProgressReport:
             await client.update_artifact(artifact_id=self._artifacts[1], artifact=ArtifactUpdate(data=row))
 
 
-async def read_progress(flow_run_id: UUID) -> Progress | None:
-    """The newest progress of a flow run, or None where it reported none.
+async def read_progress(run_id: UUID) -> Progress | None:
+    """The newest progress of a run, or None where it reported none.
 
     Args:
-        flow_run_id: the flow run.
+        run_id: a flow run (progress of the tasks inside it counts as its own), or a background task's run.
     """
+    of_run = (
+        ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]), key=ArtifactFilterKey(any_=[TABLE_KEY])),
+        ArtifactFilter(task_run_id=ArtifactFilterTaskRunId(any_=[run_id]), key=ArtifactFilterKey(any_=[TABLE_KEY])),
+    )
     async with get_client() as client:
-        found = await client.read_artifacts(
-            artifact_filter=ArtifactFilter(
-                flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), key=ArtifactFilterKey(any_=[TABLE_KEY])
-            ),
-            sort=ArtifactSort.CREATED_DESC,
-            limit=1,
-        )
-    if not found or not isinstance(found[0].data, str):
-        return None
-    return Progress.model_validate_json(found[0].data.removeprefix("[").removesuffix("]"))
+        for wanted in of_run:
+            found = await client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.UPDATED_DESC, limit=1)
+            if found and isinstance(found[0].data, str):
+                return Progress.model_validate_json(found[0].data.removeprefix("[").removesuffix("]"))
+    return None

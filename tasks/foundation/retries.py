@@ -75,5 +75,12 @@ class RetryPolicy:
 #: Ingest of the former gateway: 3 retries, 60 s base, capped at 600 s, only for connection and time-out errors.
 INGEST = RetryPolicy("ingest", retries=3, base_seconds=60, cap_seconds=600)
 
+# The former policies of the player system. Waits for rate limits and for a busy API happen inside the client.
+PLAYER_SYNC = RetryPolicy("player_sync", retries=3, base_seconds=60, cap_seconds=600)
+MATCH_PROCESSING = RetryPolicy("match_processing", retries=5, base_seconds=30, cap_seconds=300)
+TIMELINE_PROCESSING = RetryPolicy("timeline_processing", retries=3, base_seconds=30, cap_seconds=300)
+RECOVERY = RetryPolicy("recovery", retries=2, base_seconds=60, cap_seconds=600)
+MAINTENANCE = RetryPolicy("maintenance", retries=1, base_seconds=60, cap_seconds=60)
+
 #: The ledger itself retries deliveries; the task is repeated only where the ledger or Prefect's API was away.
 DELIVERY = RetryPolicy("delivery", retries=3, base_seconds=2, cap_seconds=30)

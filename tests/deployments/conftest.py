@@ -10,7 +10,9 @@ from tests.servers import PrefectServer
 
 
 @pytest.fixture(scope="session")
-def own_server(tmp_path_factory: pytest.TempPathFactory, prefect_template: Path) -> Iterator[PrefectServer]:
+def own_server(
+    tmp_path_factory: pytest.TempPathFactory, prefect_template: Path, prefect_in_process: None
+) -> Iterator[PrefectServer]:
     """The server; its scheduler looks every second, so that a cron shows quickly."""
     server = PrefectServer(
         tmp_path_factory.mktemp("own-prefect-server"),
