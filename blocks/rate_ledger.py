@@ -25,10 +25,10 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from blocks.engine import LedgerError, LedgerUnreadableError, engine, ledger_errors
-from blocks.rate_mirror import DOMAIN, BucketUse, read_rates
+from blocks.rate_mirror import DOMAIN, BucketUse, database_clock, read_rates
 from blocks.rate_owners import BEAT_SECONDS, LEASE_SECONDS, Owner, OwnerWatch
 from blocks.rate_route import Finish, RouteState
 from blocks.rate_window import AnswerLimits, Window
@@ -189,9 +189,11 @@ class _Pump:
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
-        if not isinstance(error, LedgerUnreadableError) or now - self._failing_since > _PATIENCE_SECONDS:
+            _log.warning("The rates database cannot be used, requests wait: %s", type(error).__name__)
+        # Operational: also a transaction that PostgreSQL gave up for another's sake.
+        transient = isinstance(error, LedgerUnreadableError | OperationalError)
+        if not transient or now - self._failing_since > _PATIENCE_SECONDS:
             self._fail(error)
-        _log.warning("The rates database cannot be used, requests wait: %s", type(error).__name__)
         return _RETRY_SECONDS
 
 
@@ -239,12 +241,16 @@ class RateLedger:
         """Write what is finished, let go of what is held, and leave."""
         owner, self._owner = self._owner, None
         pumps, self._pumps = self._pumps, {}
+        if owner is None:
+            return
         try:
-            await asyncio.gather(*(pump.close() for pump in pumps.values()))
-            if owner is not None:
-                await asyncio.get_running_loop().run_in_executor(self._threads, _unregister, owner)
+            closed = await asyncio.gather(*(pump.close() for pump in pumps.values()), return_exceptions=True)
+            await asyncio.get_running_loop().run_in_executor(self._threads, _unregister, owner)
         finally:
             self._threads.shutdown(wait=False)
+        for outcome in closed:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def acquire(self, *, route: str, method: str) -> RatePermit:
         """Wait until a request may be sent.
@@ -278,8 +284,9 @@ class RateLedger:
 
 def _register(owner: Owner) -> None:
     with ledger_errors(DOMAIN), engine(DOMAIN).begin() as connection:
-        owner.beat(connection)
-        OwnerWatch(owner).remove_strays(connection)
+        clock = database_clock(connection)
+        OwnerWatch(owner).remove_strays(connection, clock)
+        owner.beat(connection, clock)
 
 
 def _unregister(owner: Owner) -> None:

@@ -13,12 +13,16 @@ from sqlalchemy import Connection, text
 LEASE_SECONDS = 15.0
 # ... and beats this often.
 BEAT_SECONDS = 4.0
+# A process that was killed elsewhere with nothing in flight is looked for by nobody: its row goes after a day.
+_FORGET_SECONDS = 86_400.0
 
 _READ = text("SELECT id, place, pid, started, beats FROM rate_owner")
 _WRITE = text(
-    "INSERT INTO rate_owner (id, place, pid, started, beats) VALUES (:id, :place, :pid, :started, 1) "
-    "ON CONFLICT (id) DO UPDATE SET beats = rate_owner.beats + 1"
+    "INSERT INTO rate_owner (id, place, pid, started, beats, beaten_at) "
+    "VALUES (:id, :place, :pid, :started, 1, :beaten_at) "
+    "ON CONFLICT (id) DO UPDATE SET beats = rate_owner.beats + 1, beaten_at = excluded.beaten_at"
 )
+_FORGET = text("DELETE FROM rate_owner WHERE beaten_at < :before")
 _REMOVE = text("DELETE FROM rate_owner WHERE id = :id")
 
 
@@ -63,9 +67,14 @@ class Owner:
         pid = os.getpid()
         return cls(int.from_bytes(os.urandom(7)), this_place(), pid, start_of(pid) or "")
 
-    def beat(self, connection: Connection) -> None:
-        """Say that this process lives; the row is made where somebody took it for dead and removed it."""
-        values = {"id": self.id, "place": self.place, "pid": self.pid, "started": self.started}
+    def beat(self, connection: Connection, clock: float) -> None:
+        """Say that this process lives; the row is made where somebody took it for dead and removed it.
+
+        Args:
+            connection: the transaction.
+            clock: the database's.
+        """
+        values = {"id": self.id, "place": self.place, "pid": self.pid, "started": self.started, "beaten_at": clock}
         connection.execute(_WRITE, values)
 
     def remove(self, connection: Connection) -> None:
@@ -105,13 +114,15 @@ class OwnerWatch:
                     self._seen[owner] = (row.beats, now)
                 elif now - since > self._lease:
                     found.add(owner)
-        for owner in found & set(rows):
+        # In one order for all, so that no two transactions wait for each other.
+        for owner in sorted(found & set(rows)):
             connection.execute(_REMOVE, {"id": owner})
             self._seen.pop(owner, None)
         return found
 
-    def remove_strays(self, connection: Connection) -> None:
+    def remove_strays(self, connection: Connection, clock: float) -> None:
         """Remove the rows of dead processes of this place; their requests are then seen to be nobody's."""
-        for row in connection.execute(_READ).all():
+        connection.execute(_FORGET, {"before": clock - _FORGET_SECONDS})
+        for row in sorted(connection.execute(_READ), key=lambda row: row.id):
             if row.place == self._me.place and start_of(row.pid) != row.started:
                 connection.execute(_REMOVE, {"id": row.id})

@@ -31,7 +31,7 @@ _CLEAN_SECONDS = 1.0
 # Received then: it counts nowhere.
 _NEVER = 0.0
 # Rows are kept this much longer than any window needs them.
-_KEEP_SECONDS = 10.0
+_KEEP_SECONDS = 30.0
 # The clock is that far back: the machine or the database restarted, and with it the last commits may be lost.
 _RESTART_SECONDS = 1.0
 
@@ -207,7 +207,7 @@ class _Turn:
     def _look_after_owners(self) -> None:
         state = self._state
         if self._before - state.beaten > BEAT_SECONDS:
-            state.me.beat(self._connection)
+            state.me.beat(self._connection, database_clock(self._connection))
             state.beaten = self._before
         owners = {owner for owner, _, _ in self._mirror.application.requests()} - {state.me.id}
         if owners and self._before - state.watched > _WATCH_SECONDS:
@@ -255,8 +255,9 @@ class _Turn:
         log = self._mirror.log(bucket)
         if windows and granted >= self._state.told.get(bucket, -math.inf):
             self._state.told[bucket] = granted
-            if windows != log.learned:
-                log.learn(windows)
+            before = log.learned
+            log.learn(windows)
+            if log.learned != before:
                 self._changed.add(bucket)
         for phantom in log.unknown_requests(counts or {}, granted, received):
             log.add(phantom)

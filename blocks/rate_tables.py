@@ -81,3 +81,5 @@ class RateOwner(RateTable, table=True):
     started: str = Field(max_length=64)
     #: Grows while the process holds or wants permits.
     beats: int = Field(default=0, sa_type=BigInteger)
+    #: By the database's clock; only to remove rows of processes that are long gone.
+    beaten_at: float

@@ -31,7 +31,8 @@ class Window:
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.limit}:{self.seconds:g}"
+        # Twelve digits hold every length that a header names, and 120.0 stays "120".
+        return f"{self.limit}:{self.seconds:.12g}"
 
     @property
     def span(self) -> float:
@@ -158,7 +159,7 @@ class RateLog(Generic[Request]):
 
     def learn(self, windows: tuple[Window, ...] | None) -> None:
         """Take the server's windows; the log is kept, so that what was sent before counts in new windows too."""
-        self.learned = windows or None
+        self.learned = tuple(sorted(windows, key=lambda window: window.seconds)) if windows else None
         lengths = {window.seconds for window in self.windows}
         self._phantoms = {seconds: stamps for seconds, stamps in self._phantoms.items() if seconds in lengths}
 
@@ -268,7 +269,11 @@ class RateLog(Generic[Request]):
                 self._insert(stamps, phantom.at, 0)
 
     def prune(self, now: float) -> None:
-        """Forget what counts nowhere any more."""
+        """Forget what counts nowhere any more.
+
+        What may have counted when a request in flight was granted is kept until its answer's counts are understood.
+        """
+        now = min(now, next(iter(self._in_flight.values()), now))
         self._start = self._counted_from(now - self.horizon)
         # Moving the rest to the front each time would cost as much as there is of it.
         if self._start * 2 > len(self._receipts):

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("started", sa.String(length=64), nullable=False),
         sa.Column("beats", sa.BigInteger(), nullable=False),
+        sa.Column("beaten_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rate_owner")),
     )
     op.create_table(
