@@ -92,10 +92,24 @@ def _known(opened: "Session", riot_id: str) -> "Summoner":
 def _table(section: "Section") -> Table:
     from tasks.foundation.core.escaping import printable
 
-    table = Table(title=section.title, title_justify="left", title_style="bold")
+    # Without rules a year fits into 80 columns.
+    table = Table(
+        title=f"\n{section.title}",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
     for heading in section.headings:
         number = heading in section.numbers
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
+        table.add_column(
+            heading,
+            justify="right" if number else "left",
+            no_wrap=number,
+            overflow="fold",
+            min_width=None if number else 8,
+        )
     for row in section.rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table

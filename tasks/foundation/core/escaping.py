@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 #: Longer texts are cut here: one field must not push everything else off the page.
 MAXIMUM_LENGTH = 200
 
-#: Everything in ASCII that some Markdown renderer gives a meaning, in one place of a line or another.
-_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
+#: What some Markdown renderer gives a meaning: punctuation but for what is plain inside a line, and of that a dash, a
+#: dot or a plus that would begin a list or underline a heading. A colon between digits is a time of day.
+_MEANING = re.compile(r"^[-.]|(?<=-)-|(?<=[0-9])[.](?=\s|$)|[!-$&(-+<-@\[-`{-~]|(?<![0-9]):|:(?![0-9])")
 #: Renderers look for links in the text as well, after references have been resolved; a word joiner, which has no width,
 #: makes that none.
 _LINKS = re.compile(r"(?i)(://|www|@|xmpp:|mailto:)")
@@ -41,7 +42,7 @@ def _visible(character: str) -> bool:
 def markdown_text(text: str, *, length: int = MAXIMUM_LENGTH) -> str:
     """A text as Markdown that shows it and does nothing else, in a paragraph, a heading or a cell of a table.
 
-    Punctuation becomes character references, which CommonMark never takes for structure.
+    Punctuation with a meaning becomes character references, which CommonMark never takes for structure.
 
     Args:
         text: as it came.
@@ -50,7 +51,7 @@ def markdown_text(text: str, *, length: int = MAXIMUM_LENGTH) -> str:
     line = printable(text, length=length)
     turned = any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in line)
     joined = _LINKS.sub(rf"\1{_WORD_JOINER}", line)
-    safe = _PUNCTUATION.sub(lambda found: f"&#{ord(found.group())};", joined)
+    safe = _MEANING.sub(lambda found: f"&#{ord(found.group())};", joined)
     return f"{_ISOLATE}{safe}{_END_ISOLATE}" if turned else safe
 
 

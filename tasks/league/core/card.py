@@ -25,8 +25,9 @@ from tasks.league.core.tables import (
     YearlyStats,
 )
 
-#: Games that one point of KDA over time is about; the first points have fewer.
+#: Games that one point of KDA over time is about: at least so many, and of thousands more, or the line is a noise.
 ROLLING_GAMES = 20
+ROLLING_PART = 50
 #: The first game that has a point, where there are as many: one good game alone would set the scale.
 FIRST_POINT = 5
 CHAMPIONS = 10
@@ -75,7 +76,8 @@ def player_card(session: Session, puuid: str, year: int | None = None, *, champi
         champions=played[:champions],
         queues=queues,
         masteries=_masteries(session, puuid, names),
-        kda_over_time=rolling_kda(games),
+        rolling_games=window(games),
+        kda_over_time=rolling_kda(games, window(games)),
         streak=streak(games),
         last_games=games[: -LAST_GAMES - 1 : -1],
         unstored=unstored(session, puuid),
@@ -196,18 +198,24 @@ def unstored(session: Session, puuid: str) -> dict[str, int]:
     return {state: count for state, count in found.items() if count}
 
 
-def rolling_kda(games: Sequence[Game]) -> list[Point]:
-    """KDA over the last `ROLLING_GAMES` games, at each of them.
+def window(games: Sequence[Game]) -> int:
+    """How many games one point of KDA over time is about: 20, and a fiftieth of more than a thousand, in tens."""
+    return max(ROLLING_GAMES, len(games) // ROLLING_PART // 10 * 10)
+
+
+def rolling_kda(games: Sequence[Game], window: int) -> list[Point]:
+    """KDA over the last games, at the start of each; the first points are about fewer.
 
     Args:
         games: oldest first.
+        window: how many games a point is about.
     """
     kills = deaths = assists = 0
     points: list[Point] = []
     for number, game in enumerate(games):
         kills, deaths, assists = kills + game.kills, deaths + game.deaths, assists + game.assists
-        if number >= ROLLING_GAMES:
-            gone = games[number - ROLLING_GAMES]
+        if number >= window:
+            gone = games[number - window]
             kills, deaths, assists = kills - gone.kills, deaths - gone.deaths, assists - gone.assists
         if number + 1 >= min(FIRST_POINT, len(games)):
             points.append(Point.model_construct(at=game.started, kda=kda(kills, deaths, assists)))

@@ -113,7 +113,7 @@ class Game(BaseModel):
 
 
 class Point(BaseModel):
-    """KDA over the last rolling games, at the start of the last of them."""
+    """KDA over the last `rolling_games` games, at the start of the last of them."""
 
     at: datetime
     kda: float
@@ -136,6 +136,8 @@ class PlayerCard(BaseModel):
     champions: list[Tally]
     queues: list[Tally]
     masteries: list[Mastery]
+    #: Games that one point of KDA over time is about.
+    rolling_games: int
     kda_over_time: list[Point]
     #: Games won in a row until now; lost ones are negative. Remakes neither lengthen nor end it.
     streak: int

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TypeVar
 
 from tasks.foundation.core.escaping import markdown_table, markdown_text
-from tasks.league.core.card import ROLLING_GAMES
 from tasks.league.core.card_model import Game, PlayerCard, Tally
 from tasks.league.core.queues import queue_name, ranked_queue_name
 
@@ -82,11 +81,10 @@ def sections(card: PlayerCard) -> list[Section]:
         ),
         _section(
             "Years",
-            ("year", "platform", *_TALLY, "CS", "gold", "most played"),
+            ("year", *_TALLY, "CS", "gold", "most played"),
             card.years,
             lambda row: (
-                str(row.year),
-                row.platform.upper(),
+                f"{row.year} {row.platform.upper()}",
                 *_tally(row),
                 f"{row.average_cs:.0f}",
                 f"{row.average_gold:,.0f}",
@@ -140,7 +138,7 @@ def markdown(card: PlayerCard, pictures: Mapping[str, str]) -> str:
         if section.title == "Champions" and WIN_RATE in pictures:
             parts.append(pictures[WIN_RATE])
     if KDA in pictures:
-        parts += [f"## KDA over the last {ROLLING_GAMES} games", pictures[KDA]]
+        parts += [f"## KDA over the last {card.rolling_games} games", pictures[KDA]]
     return "\n\n".join(parts) + "\n"
 
 

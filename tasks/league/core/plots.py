@@ -1,7 +1,6 @@
 """The two pictures of the player card."""
 
 from tasks.foundation.core.plots import Bar, Line, bar_plot, line_plot
-from tasks.league.core.card import ROLLING_GAMES
 from tasks.league.core.card_model import PlayerCard
 
 
@@ -17,7 +16,7 @@ def win_rate_plot(card: PlayerCard) -> bytes:
 def kda_plot(card: PlayerCard) -> bytes:
     """KDA over the last games, over time, with all of them as a dashed line; a PNG file."""
     line = Line("KDA", [(point.at, point.kda) for point in card.kda_over_time])
-    title = _titled(f"KDA over the last {ROLLING_GAMES} games", card)
+    title = _titled(f"KDA over the last {card.rolling_games} games", card)
     overall = card.total.kda if card.total.games else None
     return line_plot(title, [line], unit="(kills + assists) / deaths", reference=overall)
 
