@@ -8,7 +8,7 @@ Bots have no statistics, and a game that never began belongs to no year.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -57,6 +57,8 @@ _AVERAGES = (
     "average_cs",
 )
 _BREAKDOWN_ADDED = ("games", "wins", "kills", "deaths", "assists")
+#: A statement names the players up to four times, and SQLite takes 32,766 parameters.
+_PLAYERS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ class Scope:
     puuids: Sequence[str] | None = None
     year: int | None = None
     platform: str | None = None
+
+    def parts(self) -> "list[Scope]":
+        """The same players in groups, since a statement has only so many parameters."""
+        if self.puuids is None:
+            return [self]
+        starts = range(0, len(self.puuids), _PLAYERS_AT_ONCE)
+        return [replace(self, puuids=self.puuids[start : start + _PLAYERS_AT_ONCE]) for start in starts]
 
     def of(self, table: Any, source: Any) -> ColumnElement[bool]:
         """The condition on a table with a puuid and one with year and platform."""
@@ -259,7 +268,12 @@ def lock(session: Session, puuids: Sequence[str] | None) -> None:
 
 
 def _recompute(session: Session, scope: Scope) -> None:
-    lock(session, scope.puuids)
+    for part in scope.parts():
+        lock(session, part.puuids)
+        _recompute_part(session, part)
+
+
+def _recompute_part(session: Session, scope: Scope) -> None:
     where = scope.of(Participant, Match)
     session.connection().execute(delete(YearlyBreakdown).where(scope.of(YearlyBreakdown, YearlyBreakdown)))
     session.connection().execute(delete(YearlyStats).where(scope.of(YearlyStats, YearlyStats)))
@@ -297,10 +311,11 @@ def _stored(session: Session, scope: Scope) -> _Rows:
     found: _Rows = {}
     for model, key in ((YearlyStats, _KEY), (YearlyBreakdown, _BREAKDOWN_KEY)):
         table: Any = model
-        columns = table.__table__.columns
-        for row in session.connection().execute(select(*columns).where(scope.of(table, table))).mappings():
-            values = {name: row[name] for name in columns.keys()}  # noqa: SIM118
-            found[str(table.__tablename__), tuple(values.pop(name) for name in key)] = values
+        for part in scope.parts():
+            wanted = select(*table.__table__.columns).where(part.of(table, table))
+            for row in session.connection().execute(wanted).mappings():
+                values = dict(row)
+                found[str(table.__tablename__), tuple(values.pop(name) for name in key)] = values
     return found
 
 
