@@ -17,11 +17,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
-from tasks.league.core import statistics
+from tasks.league.core import fetches, statistics, storing
 from tasks.league.core.participants import UnreadablePayloadError, read_match, read_timeline
-from tasks.league.core.payloads import DamagedPayloadError, content_of
+from tasks.league.core.payloads import DamagedPayloadError, content_of, load
 from tasks.league.core.tables import (
     BOT_PUUID,
     DERIVATION,
@@ -34,6 +35,7 @@ from tasks.league.core.tables import (
     Payload,
     Summoner,
     Timeline,
+    Watermark,
 )
 
 #: Games compared at once: their payloads are in memory together, some 60 KB each.
@@ -62,14 +64,16 @@ class Finding:
     reason: str
     #: Where its fetch stands; None where there is no such row.
     state: FetchState | None
+    #: A payload is stored that is not what was stored; it must go, or it would be taken for the answer.
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
 class RecoveryPlan:
     """All that is to be done for one player."""
 
-    #: Match ids compared.
-    checked: int
+    #: Match ids compared, newest first.
+    match_ids: tuple[str, ...]
     findings: tuple[Finding, ...]
     #: Puuids whose yearly statistics are not what the stored games add up to.
     statistics: tuple[str, ...]
@@ -77,6 +81,12 @@ class RecoveryPlan:
     def of(self, action: Action) -> list[Finding]:
         """The findings that call for one action, in the order they were found: newest games first."""
         return [finding for finding in self.findings if finding.action is action]
+
+    @property
+    def undone(self) -> list[Finding]:
+        """What a recovery should have done and has not; what Riot does not give it cannot do."""
+        beyond = (FetchState.MISSING, FetchState.FAILED)
+        return [item for item in self.findings if item.action is not Action.LEAVE and item.state not in beyond]
 
 
 @dataclass(frozen=True)
@@ -151,6 +161,64 @@ def wrong_statistics(session: Session, puuids: Iterable[str]) -> list[str]:
     return sorted({str(found.key[0]) for found in statistics.differences(session, puuid=known)})
 
 
+def open_items(session: Session, *, now: datetime, quiet_since: datetime) -> list[tuple[str, FetchKind]]:
+    """What is to be fetched now and is not being fetched by a sync, of all players; newest games first.
+
+    Args:
+        session: an open transaction.
+        now: the present moment.
+        quiet_since: PENDING rows of players who were listed, or had a game tried, after this are their sync's.
+    """
+    tried = (
+        select(Listing.puuid)
+        .join(Fetch, col(Fetch.match_id) == col(Listing.match_id))
+        .where(col(Fetch.tried_at) > quiet_since)
+    )
+    listed = select(Watermark.puuid).where(Watermark.listed_at > quiet_since)
+    busy = {*session.exec(tried.distinct()), *session.exec(listed)}
+    theirs = set(session.exec(select(Listing.match_id).where(col(Listing.puuid).in_(busy))))
+    return [
+        (row.match_id, row.kind)
+        for row in fetches.pending(session, now=now)
+        if row.state is not FetchState.PENDING or row.match_id not in theirs
+    ]
+
+
+def prepare_fetch(session: Session, findings: Sequence[Finding]) -> None:
+    """Let what is said to be stored be fetched again. A fetch that failed or was missing keeps its history.
+
+    Args:
+        session: the transaction; nothing is committed.
+        findings: those to be fetched.
+    """
+    for kind in FetchKind:
+        of_kind = [finding for finding in findings if finding.kind is kind]
+        closed = [item.match_id for item in of_kind if item.state in (FetchState.STORED, None)]
+        fetches.reopen(session, closed, kinds=[kind])
+        damaged = [item.match_id for item in of_kind if item.damaged]
+        session.connection().execute(
+            delete(Payload).where(col(Payload.match_id).in_(damaged), col(Payload.kind) == kind)
+        )
+
+
+def derive(session: Session, finding: Finding, *, now: datetime) -> None:
+    """Write the rows of one match or timeline anew from its stored payload, and its fetch row with them.
+
+    Args:
+        session: the transaction; nothing is committed. One match to a transaction, as in `storing`.
+        finding: what to derive.
+        now: the present moment.
+    """
+    match_id = finding.match_id
+    if finding.kind is FetchKind.MATCH:
+        storing.rederive_match(session, match_id)
+        fetches.mark_stored(session, match_id, FetchKind.MATCH, now=now)
+        return
+    content = load(session, match_id, FetchKind.TIMELINE)
+    session.connection().execute(delete(Timeline).where(col(Timeline.match_id) == match_id))
+    storing.store_timeline(session, content, match_id, now=now)
+
+
 def _load(session: Session, match_ids: Sequence[str]) -> _Stored:
     participants: dict[str, list[Participant]] = defaultdict(list)
     rows = select(Participant).where(col(Participant.match_id).in_(match_ids))
@@ -184,14 +252,16 @@ def _check_one(
     fetch, payload = stored.fetches.get((match_id, kind)), stored.payloads.get((match_id, kind))
     state = fetch.state if fetch else None
 
+    damaged = False
+
     def finding(action: Action, reason: str) -> Finding:
-        return Finding(match_id, kind, action, reason, state)
+        return Finding(match_id, kind, action, reason, state, damaged)
 
     try:
         wrong = None if payload is None else _difference(stored, known, match_id, kind, content_of(payload))
         damage = None if payload else "its payload is gone" if state is FetchState.STORED else _why_open(fetch)
     except DamagedPayloadError:
-        damage = "its payload is damaged"
+        damage, damaged = "its payload is damaged", True
     except UnreadablePayloadError as error:
         damage = f"its payload cannot be read: {error}"
     if damage is not None:
