@@ -1,8 +1,8 @@
 """What the Riot API answers, typed: the fields that are used, under Riot's names in snake case.
 
-Fields are validated and everything else is ignored, so that new fields and enumeration values break nothing. What some
-year's payloads (2022 to 2026) lack or hold as null has a default. A test holds every field against Riot's OpenAPI
-schema, and every model against real payloads.
+Fields are validated and everything else is ignored, so that new fields and enumeration values break nothing. What the
+payloads of some year (2022 to 2026) lack has a default. A test holds every field against Riot's OpenAPI schema, and
+every model against real payloads.
 
 A timeline's thousands of events stay small dictionaries: to read one costs about as much as parsing its JSON.
 """
@@ -208,7 +208,9 @@ class TimelineDto(RiotDto):
 
 
 class StatusDto(RiotDto):
-    """A maintenance or an incident of a platform."""
+    """A maintenance or an incident of a platform; lol-status-v4 alone writes its names in snake case."""
+
+    model_config = ConfigDict(alias_generator=None)
 
     id: int
     maintenance_status: str | None = None

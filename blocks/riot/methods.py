@@ -8,6 +8,9 @@ from urllib.parse import quote
 
 from blocks.riot.errors import RiotRequestError
 
+#: A puuid has 78 characters, a game name up to 16.
+_LONGEST_PART = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -25,7 +28,7 @@ class Method:
         """The path with its parameters filled in, each percent-encoded so that it stays one segment.
 
         Raises:
-            RiotRequestError: a part is empty, `.` or `..` (which would change the path), or no valid Unicode.
+            RiotRequestError: a part is empty, too long, no valid Unicode, or `.` or `..` (which would change the path).
         """
         return self.path.format(**{name: _segment(name, part) for name, part in parts.items()})
 
@@ -34,6 +37,8 @@ def _segment(name: str, part: str) -> str:
     # Dots are never encoded, and clients and proxies resolve both, even where they are.
     if part in ("", ".", ".."):
         raise RiotRequestError(f"{name} must not be empty, one dot or two")
+    if len(part) > _LONGEST_PART:
+        raise RiotRequestError(f"{name} has {len(part)} characters, which none has")
     try:
         return quote(part, safe="")
     except UnicodeEncodeError:

@@ -27,6 +27,7 @@ _UNTOLD_BASE, _UNTOLD_CAP = 5.0, 120.0
 _TOLD_BASE = 1.0
 #: Tries of a request whose trouble has a final error of its own.
 MOST_TRIES = 4
+_EVERYDAY_TRIES = 3
 # 2**16 times any base is beyond the caps.
 _MOST_DOUBLINGS = 16
 
@@ -141,7 +142,8 @@ class Patience:
     def _tell(self, state: RetryCallState) -> None:
         trouble = _trouble(state)
         logger.log(
-            logging.WARNING if trouble.held else logging.INFO,
+            # One or two failures are everyday; what goes on may need a person.
+            logging.WARNING if trouble.held or self.attempts >= _EVERYDAY_TRIES else logging.INFO,
             "%s: %s; trying again in %.1f s",
             self.name,
             trouble.reason,
