@@ -72,11 +72,14 @@ class FreeLimiter:
         return [limits for permit in self.permits for limits in permit.answers]
 
 
+Scripted = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+
+
 @dataclass
 class Script:
     """Answers requests from a list, the last one for ever, and keeps what was asked."""
 
-    answers: list[httpx.Response | Exception]
+    answers: list[Scripted]
     requests: list[httpx.Request] = field(default_factory=list)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -84,15 +87,17 @@ class Script:
         answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
         if isinstance(answer, Exception):
             raise answer
+        if not isinstance(answer, httpx.Response):
+            return answer(request)
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 
 @asynccontextmanager
 async def scripted(
-    *answers: httpx.Response | Exception, patience_seconds: float = 60
+    *answers: Scripted, patience_seconds: float = 60, limiter: FreeLimiter | None = None
 ) -> AsyncIterator[tuple[RiotClient, Script, FreeLimiter]]:
     """An open client whose answers come from memory, and whose waits are as good as none."""
-    script, limiter = Script(list(answers)), FreeLimiter()
+    script, limiter = Script(list(answers)), limiter or FreeLimiter()
     client = RiotClient(
         SecretStr(KEY),
         "https://{route}.api.riotgames.com",
