@@ -16,7 +16,7 @@ Request = tuple[int, int, str]
 
 _SERVER_CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
 _NEW_BUCKETS = text(
-    "SELECT method, windows, blocked_until FROM rate_bucket WHERE route_id = :id AND version > :version"
+    "SELECT method, windows, doubted, blocked_until FROM rate_bucket WHERE route_id = :id AND version > :version"
 )
 # In the order of receipt, which spares the log sorting them when it is read whole.
 _NEW_REQUESTS = text(
@@ -83,6 +83,8 @@ class Mirror:
         for row in connection.execute(_NEW_BUCKETS, since):
             log = self.log(row.method)
             log.learn(parse_windows(row.windows) if row.windows else None)
+            if row.doubted:
+                log.doubt()
             if row.blocked_until is not None:
                 log.block(row.blocked_until)
         for row in connection.execute(_NEW_REQUESTS, since):

@@ -47,10 +47,12 @@ _WRITE_REQUEST = text(
     "VALUES (:owner, :number, :id, :method, :granted_at, :received_at, :seconds, :weight, :version) "
     "ON CONFLICT (owner, number) DO UPDATE SET received_at = excluded.received_at, version = excluded.version"
 )
+_FIND_REQUEST = text("SELECT received_at FROM rate_request WHERE owner = :owner AND number = :number")
 _WRITE_BUCKET = text(
-    "INSERT INTO rate_bucket (route_id, method, windows, blocked_until, version) "
-    "VALUES (:id, :method, :windows, :blocked_until, :version) ON CONFLICT (route_id, method) DO UPDATE SET "
-    "windows = excluded.windows, blocked_until = excluded.blocked_until, version = excluded.version"
+    "INSERT INTO rate_bucket (route_id, method, windows, doubted, blocked_until, version) "
+    "VALUES (:id, :method, :windows, :doubted, :blocked_until, :version) ON CONFLICT (route_id, method) DO UPDATE SET "
+    "windows = excluded.windows, doubted = excluded.doubted, blocked_until = excluded.blocked_until, "
+    "version = excluded.version"
 )
 _CLEAN = text("DELETE FROM rate_request WHERE route_id = :id AND received_at < :before")
 
@@ -201,7 +203,7 @@ class _Turn:
     def _doubt(self) -> None:
         """After a restart the log may lack its last requests: let one answer tell before the next is sent."""
         for method, log in self._mirror.everything():
-            log.learn(None)
+            log.doubt()
             self._changed.add(method)
 
     def _look_after_owners(self) -> None:
@@ -232,7 +234,8 @@ class _Turn:
         # Its age by this process's clock, reckoned from before the database's was read: the truth or less.
         received = self._clock - (self._before - finish.at)
         granted = self._mirror.application.granted_at(request)
-        self._end(request, received if finish.sent else _NEVER)
+        if granted is not None or not self._ended(request, received):
+            self._end(request, received if finish.sent else _NEVER)
         limits = finish.limits
         if limits is None:
             return
@@ -243,6 +246,16 @@ class _Turn:
             bucket = "" if limits.blocked_scope == "application" else finish.method
             self._mirror.log(bucket).block(received + limits.blocked_seconds * (1 + DRIFT) + MARGIN_SECONDS)
             self._changed.add(bucket)
+
+    def _ended(self, request: Request, received: float) -> bool:
+        """Whether the end is written already, so that it must not count twice.
+
+        That is so when the end of the transaction that wrote it was not heard of. Or this process was taken for dead,
+        wrongly: then the later of the two counts.
+        """
+        where = {"owner": request[0], "number": request[1]}
+        written = self._connection.execute(_FIND_REQUEST, where).scalar_one_or_none()
+        return written is not None and written > received - MARGIN_SECONDS / 2
 
     def _learn(
         self,
@@ -255,9 +268,9 @@ class _Turn:
         log = self._mirror.log(bucket)
         if windows and granted >= self._state.told.get(bucket, -math.inf):
             self._state.told[bucket] = granted
-            before = log.learned
+            before = log.learned, log.doubted
             log.learn(windows)
-            if log.learned != before:
+            if (log.learned, log.doubted) != before:
                 self._changed.add(bucket)
         for phantom in log.unknown_requests(counts or {}, granted, received):
             log.add(phantom)
@@ -314,6 +327,7 @@ class _Turn:
     def _bucket(self, method: str) -> dict[str, Any]:
         log = self._mirror.log(method)
         row = {"id": self._id, "method": method, "version": self.version}
+        row["doubted"] = log.doubted
         row["windows"] = None if log.learned is None else format_windows(log.learned)
         row["blocked_until"] = None if log.blocked_until == -math.inf else log.blocked_until
         return row

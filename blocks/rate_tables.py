@@ -43,6 +43,8 @@ class RateBucket(RateTable, table=True):
     method: str = Field(primary_key=True, max_length=100)
     #: As the answers' headers told them, `20:1,100:120`; None until then.
     windows: str | None = Field(default=None, max_length=500)
+    #: Whether requests may be missing, so that an answer must tell the counts before several are sent at once.
+    doubted: bool = False
     blocked_until: float | None = None
     version: int = Field(sa_type=BigInteger)
 

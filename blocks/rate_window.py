@@ -130,6 +130,7 @@ class RateLog(Generic[Request]):
     def __init__(self, windows: tuple[Window, ...] | None = None, assumed: tuple[Window, ...] = ()) -> None:
         self._assumed = assumed
         self.learned: tuple[Window, ...] | None = None
+        self.doubted = False
         self.blocked_until = -math.inf
         # Request -> when it was granted.
         self._in_flight: dict[Request, float] = {}
@@ -160,8 +161,13 @@ class RateLog(Generic[Request]):
     def learn(self, windows: tuple[Window, ...] | None) -> None:
         """Take the server's windows; the log is kept, so that what was sent before counts in new windows too."""
         self.learned = tuple(sorted(windows, key=lambda window: window.seconds)) if windows else None
+        self.doubted = False
         lengths = {window.seconds for window in self.windows}
         self._phantoms = {seconds: stamps for seconds, stamps in self._phantoms.items() if seconds in lengths}
+
+    def doubt(self) -> None:
+        """The log may lack its newest requests: until an answer has told the counts, one request at a time is sent."""
+        self.doubted = True
 
     def grant(self, request: Request, at: float) -> None:
         """A request is about to be sent."""
@@ -199,7 +205,7 @@ class RateLog(Generic[Request]):
             `now` or before: at once. Infinity: only once a request in flight has been answered.
         """
         at = self.blocked_until
-        if self.learned is None and self._in_flight:
+        if (self.learned is None or self.doubted) and self._in_flight:
             return math.inf
         for window in self.windows:
             at = max(at, self._earliest_in(window, now))

@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("route_id", sa.Integer(), nullable=False),
         sa.Column("method", sa.String(length=100), nullable=False),
         sa.Column("windows", sa.String(length=500), nullable=True),
+        sa.Column("doubted", sa.Boolean(), nullable=False),
         sa.Column("blocked_until", sa.Float(), nullable=True),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["route_id"], ["rate_route.id"], name=op.f("fk_rate_bucket_route_id")),
