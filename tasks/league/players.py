@@ -34,6 +34,9 @@ class Standing(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    #: Match ids.
+    listed: int
+    #: Stored ones.
     matches: int
     timelines: int
     #: Matches and timelines that Riot does not have; asked for again, later each time.
@@ -56,7 +59,7 @@ class PlayerSync(BaseModel):
     listed: int
     #: Those that were never listed for this player before.
     new_matches: int
-    #: Those that were.
+    #: Ids that had been listed in earlier syncs.
     existing: int
     matches_stored: int
     timelines_stored: int
@@ -117,7 +120,7 @@ async def sync_player_data(
                 year=year,
                 listed=listed.listed,
                 new_matches=listed.new,
-                existing=listed.listed - listed.new,
+                existing=standing.listed - listed.new,
                 matches_stored=result.matches_stored,
                 timelines_stored=result.timelines_stored,
                 missing=result.missing,
@@ -183,6 +186,7 @@ def _standing(puuid: str) -> Standing:
         return sum(states[state] for states in by_kind.values())
 
     return Standing(
+        listed=sum(by_kind[FetchKind.MATCH].values()),
         matches=by_kind[FetchKind.MATCH][FetchState.STORED],
         timelines=by_kind[FetchKind.TIMELINE][FetchState.STORED],
         missing=both(FetchState.MISSING),
