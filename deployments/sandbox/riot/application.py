@@ -44,11 +44,13 @@ class Sandbox:
             body = await read_body(receive)
             response = self._control(scope["method"], scope["path"], query, body)
         else:
-            response = await self._riot(scope["method"], scope["path"], query, headers)
+            # Not the decoded path: a name may have an encoded slash.
+            path = scope["raw_path"].decode("latin-1")
+            response = await self._riot(scope["method"], path, query, headers)
         await respond(response, b"gzip" in headers.get(b"accept-encoding", b""), receive, send, self.options)
 
     async def _riot(self, verb: str, path: str, query: Mapping[str, str], headers: Mapping[bytes, bytes]) -> Response:
-        _, route, rest = ("/" + path.strip("/")).split("/", 2) if path.count("/") > 1 else ("", path.strip("/"), "")
+        route, _, rest = path.removeprefix("/").partition("/")
         key = headers.get(b"x-riot-token", b"").decode("latin-1") or query.get("api_key", "")
         await asyncio.sleep(self._faults.latency(self.options))
         try:
@@ -106,16 +108,14 @@ class Sandbox:
             if fault.html:
                 return Response(fault.status, fault.body().encode(), content_type=b"text/html")
             return Response(fault.status, error_body(fault.status, "Internal server error"))
-        if fault is not None and fault.kind in ("broken", "truncated"):
-            record.statuses[fault.kind] += 1
-            if fault.kind == "broken":
-                return Response(0, b"", fault=fault)
+        if fault is not None and fault.kind == "broken":
+            record.statuses["broken"] += 1
+            return Response(0, b"", fault=fault)
         try:
             body = self._answers.of(method, call)
         except RefusalError as refusal:
             return self._refused(record, refusal.status, refusal.message, headers)
-        if fault is None or fault.kind != "truncated":
-            record.statuses["200"] += 1
+        record.statuses["truncated" if fault is not None and fault.kind == "truncated" else "200"] += 1
         return found(body, headers, fault)
 
     def _punish(self, key: str) -> None:
@@ -150,7 +150,7 @@ class Sandbox:
             elif (verb, path) == ("POST", "/__set"):
                 answer = self.set(told)
             elif (verb, path) == ("POST", "/__play"):
-                answer = self.play(int(told.get("n", 1)), told.get("riot_id"))
+                answer = self.play(int(told.get("n", 1)), told.get("riot_id"), at=told.get("at"))
             elif (verb, path) == ("POST", "/__rename"):
                 answer = self.rename(str(told["game_name"]), str(told["tag_line"]), told.get("riot_id"))
             else:
@@ -205,9 +205,14 @@ class Sandbox:
         self.corpus.options = self.options
         return {"set": sorted(told)}
 
-    def play(self, count: int, riot_id: str | None = None) -> dict[str, Any]:
-        """Let a player play; gives the new matches, newest first."""
-        played = self.corpus.calendar.play(self._player(riot_id).index, count)
+    def play(self, count: int, riot_id: str | None = None, *, at: int | None = None) -> dict[str, Any]:
+        """Let a player play; gives the new matches, newest first.
+
+        The newest starts at a moment (milliseconds), by default about now, for who syncs asks for what came since; all
+        start after the matches there are.
+        """
+        newest = int(time.time() * 1000) if at is None else int(at)
+        played = self.corpus.calendar.play(self._player(riot_id).index, count, newest)
         return {"match_ids": [outline.match_id for outline in played]}
 
     def rename(self, game_name: str, tag_line: str, riot_id: str | None = None) -> dict[str, Any]:

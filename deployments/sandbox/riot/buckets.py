@@ -16,13 +16,14 @@ def read_windows(text: str) -> Windows:
     Raises:
         ValueError: it is no such text.
     """
-    found = []
-    for part in text.split(","):
-        limit, _, seconds = part.partition(":")
-        found.append((int(limit), float(seconds)))
-        if found[-1][0] < 1 or found[-1][1] <= 0:
-            raise ValueError(f"{part}: no window")
-    return tuple(found)
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        found = tuple((int(limit), float(seconds)) for limit, seconds in pairs)
+    except ValueError:
+        found = ((0, 0.0),)
+    if any(limit < 1 or seconds <= 0 for limit, seconds in found):
+        raise ValueError(f"{text!r} are no windows, such as 20:1,100:120")
+    return found
 
 
 class Window(Protocol):

@@ -61,7 +61,7 @@ class Outline:
     kind: str
     creation: int
     start: int
-    #: Milliseconds, not counting bots.
+    #: Milliseconds.
     duration: int
     #: Players by index, bots left out.
     roster: tuple[int, ...]
@@ -87,7 +87,6 @@ class Calendar:
         self._players = players
         self._pools = {region: players.living(region) for region in REGIONS}
         self._seconds: set[int] = set()
-        self._played = 0
         self.first, self.last = first, last
         self.by_id: dict[str, Outline] = {}
         self._of_player: dict[int, list[tuple[int, str]]] = {player.index: [] for player in players.everyone}
@@ -97,16 +96,14 @@ class Calendar:
         """A player's matches, newest first."""
         return [self.by_id[match_id] for _start, match_id in reversed(self._of_player[player])]
 
-    def play(self, player: int, count: int) -> list[Outline]:
-        """Add matches that are newer than all there are; gives them newest first."""
+    def play(self, player: int, count: int, newest: int) -> list[Outline]:
+        """Add matches that are newer than all there are, the last one at a moment if it is; gives them newest first."""
         played = []
-        for _ in range(count):
-            self._played += 1
-            die = dice(self._options.seed, "play", self._played)
-            self.last += die.randint(2400, 7200) * 1000
-            kind = die.choices(_USUAL, _WEIGHTS)[0]
+        for left in reversed(range(count)):
+            die = dice(self._options.seed, "play", len(self.by_id))
+            self.last = max(self.last + 60_000, newest - left * 3_600_000)
             home = self._players.everyone[player].platform
-            played.append(self._add(player, kind, self.last, home, "here", "here"))
+            played.append(self._add(player, die.choices(_USUAL, _WEIGHTS)[0], self.last, home, "here", "here"))
         return played[::-1]
 
     def _fill(self) -> None:

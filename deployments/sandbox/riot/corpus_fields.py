@@ -65,6 +65,8 @@ _CHALLENGES = """
     twoWardsOneSweeperCount unseenRecalls voidMonsterKill wardTakedowns wardTakedownsBefore20M wardsGuarded
 """
 CHALLENGE_COUNTS = tuple(_CHALLENGES.split())
+#: Those that are there or not, 1 or 0.
+CHALLENGE_FLAGS = ("highestCrowdControlScore", "laningPhaseGoldExpAdvantage", "playedChampSelectPosition")
 
 ITEMS = (0, 1001, 1055, 2055, 3006, 3020, 3031, 3036, 3047, 3071, 3078, 3089, 3111, 3157, 6653, 6655, 6672, 6692)
 TRINKETS = (3340, 3363, 3364)

@@ -124,6 +124,7 @@ def _pattern(number: int, year: int) -> Json:
 def _challenges(number: int) -> Json:
     die = dice("challenges", number)
     filled: Json = {name: int(3 * die.random()) for name in names.CHALLENGE_COUNTS}
+    filled |= {name: die.randint(0, 1) for name in names.CHALLENGE_FLAGS}
     filled |= {name: most * die.random() for name, most in names.CHALLENGE_RATES.items()}
     return filled | {"abilityUses": die.randint(100, 700), "legendaryItemUsed": [6655, 2522]}
 

@@ -63,10 +63,24 @@ def scores_of(seed: int, outline: Outline) -> list[Score]:
         ]
     else:
         scores = _two_teams(die, outline)
+    _prefer(seed, die, scores)
     for score in scores:
         _play(die, outline, score)
     _trade(die, scores)
     return scores
+
+
+def _prefer(seed: int, die: Random, scores: list[Score]) -> None:
+    """Players mostly play one of a few champions, if nobody else has it."""
+    taken = {score.champion for score in scores}
+    for score in scores:
+        if score.player is None or die.random() > 0.8:
+            continue
+        favourites = dice(seed, "favourites", score.player).sample(_IDS, 7)
+        wanted = favourites[min(int(die.expovariate(0.5)), 6)]
+        if wanted not in taken:
+            taken.add(wanted)
+            score.champion = wanted
 
 
 def _arena(die: Random, outline: Outline) -> list[Score]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -84,7 +85,7 @@ ENDPOINTS = (
 
 
 def find_endpoint(route: str, path: str) -> tuple[Endpoint, dict[str, str]]:
-    """The endpoint of a path on a route, and the parts of the path.
+    """The endpoint of a path (as it was sent) on a route, and the parts of the path.
 
     Raises:
         RefusalError: there is none; like Riot, with the same 403 that a bad key gets.
@@ -92,7 +93,7 @@ def find_endpoint(route: str, path: str) -> tuple[Endpoint, dict[str, str]]:
     for endpoint in ENDPOINTS:
         found = endpoint.path.fullmatch(path)
         if found and route in endpoint.routes:
-            return endpoint, found.groupdict()
+            return endpoint, {name: unquote(part) for name, part in found.groupdict().items()}
     raise RefusalError(403, "Forbidden")
 
 
@@ -157,7 +158,7 @@ class Answers:
 
     def _match_ids(self, call: Call) -> Encoded:
         """A player who never played on the route has an empty list there, not a 404."""
-        start = _number(call, "start", 0, most=_LONG)
+        start = _number(call, "start", 0, most=2**31 - 1)
         count = _number(call, "count", 20, most=100)
         since = _number(call, "startTime", None, most=_LONG)
         until = _number(call, "endTime", None, most=_LONG)

@@ -18,11 +18,14 @@ REASONS = {500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Tempo
 
 @dataclass(frozen=True)
 class Fault:
-    """One that is to be shown; `status` and `html` only where the kind is `error`."""
+    """One that is to be shown."""
 
     kind: FaultKind
+    #: Of an `error`.
     status: int = 0
     html: bool = False
+    #: Of a `broken` connection: reset, instead of closed in good order.
+    reset: bool = False
 
     def body(self) -> str:
         """The HTML of a 5xx."""
@@ -50,7 +53,7 @@ class Faults:
                 if kind == "error":
                     status = self._random.choice((500, 502, 503))
                     return Fault(kind, status, status != 500 and self._random.random() < 0.5)
-                return Fault(kind)
+                return Fault(kind, reset=kind == "broken" and self._random.random() < 0.5)
             drawn -= rate
         return None
 

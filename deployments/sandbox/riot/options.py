@@ -31,6 +31,9 @@ METHOD_WINDOWS: dict[str, Windows] = {
     "lol-status-v4.getPlatformData": ((20_000, 10.0), (1_200_000, 600.0)),
 }
 
+#: Headings of `--help`, each before the option that it begins with.
+_GROUPS = {"seed": "players and matches", "keys": "keys and limits", "latency": "the line, and what goes wrong"}
+
 DEVELOPMENT_WINDOWS: Windows = ((20, 1.0), (100, 120.0))
 DEFAULT_KEY = "RGAPI-5a4db0c5-0000-4000-8000-000000000001"
 
@@ -204,25 +207,29 @@ def from_command_line(arguments: Sequence[str] | None = None) -> tuple[SandboxOp
     """The options and the port."""
     parser = argparse.ArgumentParser(
         prog="python -m deployments.sandbox.riot",
+        usage="%(prog)s [--port PORT] [options]",
         description="A stand-in for the Riot API. Prints one line of JSON when it is ready; SIGTERM ends it.",
         epilog="Ask it at run time: GET /__truth (?times=1, ?riot_id=Name#TAG, ?key=...), POST /__reset, POST /__set "
         '{"app": "500:10"}, POST /__play {"n": 3}, POST /__rename {"game_name": "New", "tag_line": "NA1"}.',
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    group: argparse._ActionsContainer = parser
     for each in fields(SandboxOptions):
+        if each.name in _GROUPS:
+            group = parser.add_argument_group(_GROUPS[each.name])
         flag = "--" + {"keys": "key", "kinds": "kind"}.get(each.name, each.name).replace("_", "-")
         about, metavar = each.metadata["about"], each.metadata["metavar"]
         if each.name in ("keys", "kinds", "method"):
-            parser.add_argument(flag, dest=each.name, action="append", metavar=metavar, help=about)
+            group.add_argument(flag, dest=each.name, action="append", metavar=metavar, help=about)
         elif isinstance(each.default, bool):
             shown = "on" if each.default else "off"
-            parser.add_argument(
+            group.add_argument(
                 flag, dest=each.name, nargs="?", const="on", metavar="on|off", help=f"{about} (default {shown})"
             )
         else:
             choices = {"windows": ["fixed", "sliding"], "header_order": ["given", "reversed", "shuffled"]}
-            shown = metavar if isinstance(each.default, tuple) else str(each.default)
-            parser.add_argument(
+            shown = {"app": "20:1,100:120", "latency": "0:0"}.get(each.name, str(each.default))
+            group.add_argument(
                 flag, dest=each.name, metavar=metavar, choices=choices.get(each.name), help=f"{about} (default {shown})"
             )
     told = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}

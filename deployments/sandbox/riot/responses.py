@@ -1,8 +1,10 @@
 """How an answer goes out over ASGI, whole or spoilt."""
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 from deployments.sandbox.riot.corpus_timelines import Encoded
@@ -49,8 +51,8 @@ async def read_body(receive: Receive) -> bytes:
 async def respond(response: Response, gzip: bool, receive: Receive, send: Send, options: SandboxOptions) -> None:
     """Send a response, and what its fault makes of it."""
     kind = response.fault.kind if response.fault else None
-    if kind == "broken":
-        await _break(receive, send)
+    if response.fault is not None and kind == "broken":
+        await _break(receive, send, reset=response.fault.reset)
         return
     body = response.gzipped if gzip and response.gzipped is not None else response.plain
     headers: Headers = [(b"content-type", response.content_type), (b"content-length", str(len(body)).encode())]
@@ -71,12 +73,14 @@ async def respond(response: Response, gzip: bool, receive: Receive, send: Send, 
     await send({"type": "http.response.body", "body": body})
 
 
-async def _break(receive: Receive, send: Send) -> None:
+async def _break(receive: Receive, send: Send, *, reset: bool = False) -> None:
     """Cut the connection. ASGI has no word for that, so uvicorn's transport is asked; elsewhere the call fails."""
     cycle = getattr(send, "__self__", None)
     transport = getattr(cycle, "transport", None)
     if transport is None:
         raise ConnectionAbortedError("the sandbox broke the connection, as it was told to")
+    if reset:
+        transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
     # What was sent before has to leave first; then the peer sees the end.
     transport.close()
     while (await receive())["type"] != "http.disconnect":
