@@ -4,7 +4,6 @@ import hashlib
 import re
 from ipaddress import ip_address
 from typing import ClassVar, Literal
-from urllib.parse import urlsplit
 
 import httpx
 from prefect.blocks.core import Block
@@ -117,12 +116,19 @@ def check_base_url(template: str) -> str:
     """
     if template.count("{route}") != 1 or template.replace("{route}", "").count("{"):
         raise ValueError("the address must hold {route} once, as in https://{route}.api.riotgames.com")
-    address = urlsplit(template.replace("{route}", "route"))
-    if address.scheme not in ("https", "http") or not address.hostname:
+    problem = ""
+    try:
+        # What is sent is read by the same parser, so that both see the same host.
+        address = httpx.URL(template.replace("{route}", "route"))
+    except httpx.InvalidURL as error:
+        problem = str(error)
+    if problem:
+        raise ValueError(f"the address cannot be read: {problem}")
+    if address.scheme not in ("https", "http") or not address.host:
         raise ValueError("the address must begin with https:// and a host")
-    if address.username or address.password or address.query or address.fragment:
+    if address.userinfo or address.query or address.fragment:
         raise ValueError("the address must hold no user, no query and no fragment")
-    if address.scheme == "http" and not _is_loopback(address.hostname):
+    if address.scheme == "http" and not _is_loopback(address.host):
         raise ValueError("an http address must be on this machine: the key would be sent unencrypted")
     return template
 
