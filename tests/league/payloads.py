@@ -97,4 +97,6 @@ def timeline_body(match_id: str = "NA1_1", *, frames: int = 3, events: int = 4, 
     }
     info = {"frameInterval": 60_000, "frames": [frame] * frames, "gameId": 1, "endOfGameResult": "GameComplete"}
     info = {name: value for name, value in (info | changed).items() if value is not None}
-    return json.dumps({"metadata": {"dataVersion": "2", "matchId": match_id, "participants": []}, "info": info}).encode()
+    return json.dumps(
+        {"metadata": {"dataVersion": "2", "matchId": match_id, "participants": []}, "info": info}
+    ).encode()

@@ -7,7 +7,7 @@ from typing import Any
 import zstandard
 from sqlmodel import Session
 
-from tasks.foundation.core.upsert import upsert_rows
+from tasks.foundation.core.upsert import insert_unless_present, upsert_rows
 from tasks.league.core.tables import FetchKind, Payload
 
 #: The last level at which more time still buys much (docs/decisions/league-ledger.md); payloads are kept for ever.
@@ -95,13 +95,22 @@ def load(session: Session, match_id: str, kind: FetchKind) -> bytes:
     return content_of(payload)
 
 
-def save(session: Session, match_id: str, kind: FetchKind, content: bytes) -> None:
-    """Keep a payload, in place of an earlier one."""
-    row = {
+def _row(match_id: str, kind: FetchKind, content: bytes) -> dict[str, Any]:
+    return {
         "match_id": match_id,
         "kind": kind,
         "content_sha256": content_sha256(content),
         "size": len(content),
         "body": compress(content),
     }
-    upsert_rows(session, Payload, [row], key=("match_id", "kind"), update=("content_sha256", "size", "body"))
+
+
+def add(session: Session, match_id: str, kind: FetchKind, content: bytes) -> bool:
+    """Keep a payload unless there is one already; says whether it was kept."""
+    return insert_unless_present(session, Payload, _row(match_id, kind, content), key=("match_id", "kind"))
+
+
+def save(session: Session, match_id: str, kind: FetchKind, content: bytes) -> None:
+    """Keep a payload, in place of an earlier one."""
+    changed = ("content_sha256", "size", "body")
+    upsert_rows(session, Payload, [_row(match_id, kind, content)], key=("match_id", "kind"), update=changed)

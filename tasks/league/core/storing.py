@@ -174,18 +174,18 @@ def store_match(session: Session, body: bytes, *, now: datetime, match_id: str |
     """
     rows = read_match(body, asked=match_id)
     created = insert_unless_present(session, Match, rows.match, key=("match_id",))
-    corrected = False
-    if created:
+    replaced = False
+    # A payload without its match is left of one whose rows were lost: it may be in the statistics still.
+    if created and payloads.add(session, rows.match_id, FetchKind.MATCH, body):
         _meet(session, rows.sightings)
         _insert_participants(session, rows)
         statistics.add_match(session, rows.match_id)
     elif not _is_whole(session, rows, payloads.content_sha256(body)):
         _replace(session, rows)
-        corrected = True
-    if created or corrected:
         payloads.save(session, rows.match_id, FetchKind.MATCH, body)
+        replaced = True
     fetches.mark_stored(session, rows.match_id, FetchKind.MATCH, now=now)
-    return _stored(rows, created=created, corrected=corrected)
+    return _stored(rows, created=created, corrected=replaced and not created)
 
 
 def rederive_match(session: Session, match_id: str) -> StoredMatch:

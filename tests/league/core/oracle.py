@@ -34,7 +34,9 @@ def statistics_of(bodies: Iterable[bytes]) -> tuple[Rows, Rows]:
             values = {"CHAMPION": row["championId"], "ROLE": row.get("role"), "LANE": row.get("lane"), "QUEUE": queue}
             for dimension, value in values.items():
                 if value not in (None, ""):
-                    sums = breakdown.setdefault((*key, dimension, str(value)), Counter(games=0, wins=0, kills=0, deaths=0))
+                    sums = breakdown.setdefault(
+                        (*key, dimension, str(value)), Counter(games=0, wins=0, kills=0, deaths=0)
+                    )
                     sums.update(games=1, wins=int(row["win"]))
                     sums.update({name: row[name] for name in ("kills", "deaths", "assists")})
     return yearly, {key: dict(sums) for key, sums in breakdown.items()}
