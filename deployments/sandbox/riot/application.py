@@ -14,7 +14,7 @@ from deployments.sandbox.riot.corpus import Corpus
 from deployments.sandbox.riot.corpus_players import MAIN, Player
 from deployments.sandbox.riot.endpoints import Answers, Call, RefusalError, error_body, find_endpoint
 from deployments.sandbox.riot.faults import Faults
-from deployments.sandbox.riot.options import OptionError, SandboxOptions
+from deployments.sandbox.riot.options import OptionError, SandboxOptions, as_json
 from deployments.sandbox.riot.responses import Receive, Response, Send, found, read_body, respond
 from deployments.sandbox.riot.truth import REFUSED, Record, Register, account, accounts, expected
 
@@ -181,6 +181,7 @@ class Sandbox:
         told = {
             **self._register.told(key),
             "clock": self._clock(),
+            "options": as_json(self.options),
             "accounts": accounts(self.corpus, name),
             "player": expected(self.corpus, self._answers, name, self._player(riot_id)),
         }
@@ -208,11 +209,10 @@ class Sandbox:
     def play(self, count: int, riot_id: str | None = None, *, at: int | None = None) -> dict[str, Any]:
         """Let a player play; gives the new matches, newest first.
 
-        The newest starts at a moment (milliseconds), by default about now, for who syncs asks for what came since; all
-        start after the matches there are.
+        Unless a moment (milliseconds) is given at which the last one starts, that is about now and after all matches
+        there are, for who syncs asks for what came since. With a moment in the past, old games turn up late in lists.
         """
-        newest = int(time.time() * 1000) if at is None else int(at)
-        played = self.corpus.calendar.play(self._player(riot_id).index, count, newest)
+        played = self.corpus.calendar.play(self._player(riot_id).index, count, at)
         return {"match_ids": [outline.match_id for outline in played]}
 
     def rename(self, game_name: str, tag_line: str, riot_id: str | None = None) -> dict[str, Any]:

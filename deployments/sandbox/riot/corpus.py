@@ -13,8 +13,8 @@ from deployments.sandbox.riot.corpus_scores import Score, scores_of
 from deployments.sandbox.riot.corpus_timelines import Encoded, join_gzip, timeline_payload
 from deployments.sandbox.riot.options import SandboxOptions
 
-#: Bytes of payloads that are kept.
-CACHE = 128 * 1024 * 1024
+#: Bytes of payloads that are kept; enough for who asks twice, and little beside what is tested.
+CACHE = 32 * 1024 * 1024
 
 
 class Corpus:

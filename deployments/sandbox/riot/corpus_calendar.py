@@ -1,5 +1,6 @@
 """Which matches there were: when, where, of what kind, and who took part. Cheap; payloads are made when asked for."""
 
+import time
 from bisect import insort
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -96,14 +97,18 @@ class Calendar:
         """A player's matches, newest first."""
         return [self.by_id[match_id] for _start, match_id in reversed(self._of_player[player])]
 
-    def play(self, player: int, count: int, newest: int) -> list[Outline]:
-        """Add matches that are newer than all there are, the last one at a moment if it is; gives them newest first."""
+    def play(self, player: int, count: int, at: int | None) -> list[Outline]:
+        """Add matches, an hour apart up to a moment or, without one, up to now; gives them newest first."""
+        newest = int(time.time() * 1000) if at is None else at
         played = []
         for left in reversed(range(count)):
             die = dice(self._options.seed, "play", len(self.by_id))
-            self.last = max(self.last + 60_000, newest - left * 3_600_000)
+            start = newest - left * 3_600_000
+            if at is None:
+                start = max(self.last + 60_000, start)
+            self.last = max(self.last, start)
             home = self._players.everyone[player].platform
-            played.append(self._add(player, die.choices(_USUAL, _WEIGHTS)[0], self.last, home, "here", "here"))
+            played.append(self._add(player, die.choices(_USUAL, _WEIGHTS)[0], start, home, "here", "here"))
         return played[::-1]
 
     def _fill(self) -> None:

@@ -1,7 +1,6 @@
 """What the sandbox is told, on the command line, by tests and at run time; the defaults are those of a good Riot."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
@@ -140,8 +139,9 @@ class SandboxOptions:
                 raise OptionError(f"{each.name}: between 0 and 1")
         if self.windows not in ("fixed", "sliding") or self.header_order not in ("given", "reversed", "shuffled"):
             raise OptionError("windows: fixed or sliding; header_order: given, reversed or shuffled")
-        if self.timeline_frames < 2:
-            raise OptionError("timeline_frames: at least 2")
+        for name, least in (("matches", 0), ("timeline_frames", 2), ("trickle_bytes", 1), ("late_requests", 0)):
+            if getattr(self, name) < least:
+                raise OptionError(f"{name}: at least {least}")
         if not 0 <= self.latency[0] <= self.latency[1]:
             raise OptionError("latency: two numbers, the smaller one first")
 
@@ -248,7 +248,6 @@ def from_command_line(arguments: Sequence[str] | None = None) -> tuple[SandboxOp
 
 
 def as_json(options: SandboxOptions) -> dict[str, Any]:
-    """The options as JSON values, without the keys."""
-    shown = {each.name: getattr(options, each.name) for each in fields(options) if each.name != "keys"}
-    values: dict[str, Any] = json.loads(json.dumps(shown, default=str))
-    return values
+    """The options as JSON values; not the keys."""
+    values = {each.name: getattr(options, each.name) for each in fields(options) if each.name != "keys"}
+    return {**values, "reference_date": options.reference_date.isoformat()}

@@ -46,6 +46,7 @@ class Register:
 
     def told(self, key: str | None) -> dict[str, Any]:
         """Requests in all, and by route and method; of one key or of all."""
+        # Copied, for a test may look while a thread counts.
         chosen = [(route, method, record) for (of, route, method), record in self._records.items() if key in (None, of)]
         routes: dict[str, Any] = {}
         for route in sorted({route for route, _method, _record in chosen}):
@@ -60,7 +61,7 @@ class Register:
     def times(self, key: str | None) -> dict[str, Any]:
         """When requests were admitted and rejected, by route (the application's bucket) and by method."""
         found: dict[str, Any] = {}
-        for (of, route, method), record in self._records.items():
+        for (of, route, method), record in list(self._records.items()):
             if key not in (None, of) or method == REFUSED:
                 continue
             here = found.setdefault(route, {"admitted": [], "rejected": [], "methods": {}})
@@ -135,6 +136,7 @@ def expected(corpus: Corpus, answers: Answers, key: str, player: Player) -> dict
         matches.append(
             {
                 "match_id": outline.match_id,
+                "platform": outline.platform,
                 "game_creation": 0 if empty else outline.creation,
                 "game_start": 0 if empty else outline.start,
                 "year": None if empty else year_of(outline.start),

@@ -187,6 +187,15 @@ async def test_playing_adds_the_newest(caller: Caller) -> None:
     assert (await caller.get(f"{MATCHES}/{later}")).json()["info"]["gameStartTimestamp"] == 2_000_000_000_000
 
 
+async def test_old_games_may_turn_up_late_in_lists(caller: Caller) -> None:
+    before = (await caller.truth())["player"]
+    third = caller.sandbox.corpus.calendar.by_id[before["match_ids"][2]].start
+    late = (await caller.tell("/__play", n=1, at=third + 1000))["match_ids"]
+    ids = (await caller.truth())["player"]["match_ids"]
+    assert ids == [*before["match_ids"][:2], *late, *before["match_ids"][2:]]
+    assert await caller.ids() == ids[:20]
+
+
 async def test_a_new_name_holds_from_then_on(caller: Caller) -> None:
     old = caller.player
     match_id = (await caller.ids())[0]

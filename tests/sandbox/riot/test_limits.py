@@ -189,6 +189,14 @@ async def test_times_of_each_bucket_are_told() -> None:
     assert (await caller.truth(key="RGAPI-unused"))["totals"]["requests"] == 0
 
 
+async def test_the_truth_tells_the_options_and_no_key() -> None:
+    caller = a_caller(Clock(), app="7:10")
+    answer = await caller.get("/__truth")
+    assert (answer.json()["options"]["app"], answer.json()["options"]["matches"]) == ([[7, 10.0]], 5)
+    assert caller.key is not None
+    assert caller.key not in answer.text
+
+
 async def test_own_paths_need_no_key_and_unknown_ones_say_so() -> None:
     caller = a_caller(Clock())
     assert (await caller.get("/__stats")).status_code == 404
@@ -217,7 +225,10 @@ def test_a_wrong_command_line_ends(arguments: list[str], capsys: pytest.CaptureF
     assert arguments[0].strip("-").split("-")[0] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("told", [{"platform": "xx1"}, {"players": 10}, {"keys": ()}, {"latency": (2, 1)}])
+@pytest.mark.parametrize(
+    "told",
+    [{"platform": "xx1"}, {"players": 10}, {"keys": ()}, {"latency": (2, 1)}, {"matches": -1}, {"trickle_bytes": 0}],
+)
 def test_options_that_make_no_sense(told: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=next(iter(told))):
         SandboxOptions(**told)  # type: ignore[arg-type]
