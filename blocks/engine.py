@@ -92,10 +92,11 @@ _engines_lock = threading.Lock()
 
 def _make_engine(url: str, schema: str) -> Engine:
     quick = schema in _QUICK_DOMAINS
+    # Statements are logged where they fail; what is written, people's names among it, must not be.
     if not url.startswith("sqlite"):
         options = f"-csearch_path={schema},public" + (" -csynchronous_commit=off" if quick else "")
-        return create_engine(url, pool_pre_ping=True, connect_args={"options": options})
-    made = create_engine(url, connect_args={"check_same_thread": False})
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args={"options": options})
+    made = create_engine(url, hide_parameters=True, connect_args={"check_same_thread": False})
     event.listen(made, "connect", _sqlite_connect)
     if quick:
         event.listen(made, "connect", _sqlite_quick)
@@ -146,6 +147,8 @@ def ledger_errors(domain: str) -> Iterator[None]:
         lost = isinstance(error, OperationalError) and (
             "connect" in said or "terminat" in said or getattr(error.orig, "sqlstate", "") is None
         )
+        if "is full" in said or "no space left" in said:
+            raise LedgerUnreadableError(f"the {domain} database cannot be written: its disk is full") from error
         if lost or "unable to open" in said or "readonly" in said:
             first = str(error.orig).partition("\n")[0]
             raise LedgerUnreadableError(
