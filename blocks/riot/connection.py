@@ -25,6 +25,8 @@ M = TypeVar("M", MatchDto, TimelineDto)
 
 #: Bound of the first wait after a 5xx or a lost connection, in seconds.
 FIRST_BACKOFF = 0.5
+#: An idle connection is kept so long. httpx's 5 s would shake hands anew after each wait for a window.
+_KEEP_SECONDS = 60.0
 #: Characters of a puuid that logs and errors show.
 _SHOWN = 8
 
@@ -193,7 +195,11 @@ class RiotConnection:
                 "User-Agent": "quintet",
             },
             timeout=self._request_seconds,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._requests_at_once),
+            limits=httpx.Limits(
+                max_connections=None,
+                max_keepalive_connections=self._requests_at_once,
+                keepalive_expiry=_KEEP_SECONDS,
+            ),
             follow_redirects=False,
             # An http address is this machine: the key must not go to a proxy in the clear.
             trust_env=urlsplit(self._base_url).scheme == "https",

@@ -26,6 +26,8 @@ class App:
         self.versions: set[str] = set()
         self.clients: set[tuple[str, int]] = set()
         self.tokens: set[str] = set()
+        #: Somebody asked for match 666, which is never answered.
+        self.stalled = asyncio.Event()
 
     async def __call__(
         self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
@@ -35,6 +37,11 @@ class App:
         self.versions.add(scope["http_version"])
         self.clients.add(tuple(scope["client"]))
         self.tokens |= {value.decode() for name, value in scope["headers"] if name == b"x-riot-token"}
+        if scope["path"].endswith("_666"):
+            self.stalled.set()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
         body = json.dumps(match_body(scope["path"].rpartition("/")[2])).encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"x-app-rate-limit", b"20:1")]})
         await send({"type": "http.response.body", "body": body})
@@ -68,6 +75,23 @@ async def test_calls_share_one_connection_of_http2(tmp_path: Path, monkeypatch: 
     assert app.versions == {"2"}
     assert len(app.clients) == 1
     assert app.tokens == {KEY}
+
+
+async def test_a_call_that_is_given_up_leaves_the_connection_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, app = certificate_for_this_machine(tmp_path), App()
+    with trusting(files, monkeypatch):
+        async with _served(app, files) as url, client_of(url) as client:
+            await client.match("NA1_0")
+            stalled = asyncio.create_task(client.match("NA1_666"))
+            await app.stalled.wait()
+            await asyncio.gather(*(client.match(f"NA1_{number}") for number in range(20)))
+            stalled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stalled
+            await asyncio.gather(*(client.match(f"NA1_{number}") for number in range(20)))
+    assert (app.versions, len(app.clients)) == ({"2"}, 1)
 
 
 async def test_a_certificate_nobody_vouches_for_gets_no_key(tmp_path: Path) -> None:

@@ -93,6 +93,13 @@ async def test_a_retry_after_beyond_patience_ends_at_once(told: str, scope: str 
         assert limiter.limits[0] is not None and limiter.limits[0].blocked_seconds == 60
 
 
+async def test_a_server_that_is_away_for_longer_than_patience_says_so() -> None:
+    async with scripted(refused(503, **{"Retry-After": "61"}), account()) as (client, script, _):
+        with pytest.raises(RiotUnavailableError, match="503 Service Unavailable"):
+            await client.account_by_puuid(PUUID, regional="asia")
+        assert len(script.requests) == 1
+
+
 async def test_a_service_that_says_how_long_holds_everybody_back() -> None:
     async with scripted(_limited("service", "3"), account()) as (client, _, limiter):
         await client.account_by_puuid(PUUID, regional="asia")
