@@ -4,6 +4,7 @@ Numbers that no statistics are made of come from a few patterns that are drawn o
 millisecond, since what asks for it runs on the same machine.
 """
 
+from collections import Counter
 from datetime import UTC, datetime
 from functools import cache
 from random import Random
@@ -60,6 +61,7 @@ def match_payload(
         "teams": _teams(outline, scores, year, die),
         "tournamentCode": "",
     }
+    _share_kills(info["participants"], scores)
     if year < 2024:
         del info["endOfGameResult"]
     if outline.kind == "old-milliseconds":
@@ -190,6 +192,16 @@ def _participant(
             "takedowns": takedowns,
         }
     return dto | _identity(outline, score, year, everyone=everyone, puuids=puuids)
+
+
+def _share_kills(participants: list[Json], scores: list[Score]) -> None:
+    """Who had a part in how many of the team's kills; not said where there were none."""
+    kills: Counter[int] = Counter()
+    for score in scores:
+        kills[score.side] += score.kills
+    for each, score in zip(participants, scores, strict=True):
+        if "challenges" in each and kills[score.side]:
+            each["challenges"]["killParticipation"] = (score.kills + score.assists) / kills[score.side]
 
 
 def _identity(outline: Outline, score: Score, year: int, *, everyone: list[Player], puuids: list[str]) -> Json:

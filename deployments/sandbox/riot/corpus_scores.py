@@ -47,6 +47,11 @@ class Score:
     vision: int = 0
     level: int = 1
 
+    @property
+    def side(self) -> int:
+        """Who plays with whom: the team, and in Arena the team of two."""
+        return self.subteam or -self.team
+
 
 def scores_of(seed: int, outline: Outline) -> list[Score]:
     """Everyone's line; nobody's where the match was aborted before it began."""
@@ -142,8 +147,8 @@ def _play(die: Random, outline: Outline, score: Score) -> None:
 def _trade(die: Random, scores: list[Score]) -> None:
     """Kills, and for each a death on another team and up to two assists."""
     for killer in scores:
-        enemies = [other for other in scores if _side(other) != _side(killer)]
-        friends = [other for other in scores if _side(other) == _side(killer) and other is not killer]
+        enemies = [other for other in scores if other.side != killer.side]
+        friends = [other for other in scores if other.side == killer.side and other is not killer]
         if not enemies:
             # Swarm: monsters neither die nor kill in these columns' sense, yet somebody falls now and then.
             killer.deaths = int(3 * die.random())
@@ -154,7 +159,3 @@ def _trade(die: Random, scores: list[Score]) -> None:
             for friend in friends:
                 if die.random() < 0.35:
                     friend.assists += 1
-
-
-def _side(score: Score) -> int:
-    return score.subteam or -score.team

@@ -127,6 +127,17 @@ def test_no_required_field_is_absent() -> None:
             assert not participant - set(each), kind
 
 
+def test_numbers_of_a_match_agree() -> None:
+    for kind, match in bodies("match"):
+        people = match["info"]["participants"]
+        kills, deaths = (sum(each[name] for each in people) for name in ("kills", "deaths"))
+        assert kills == deaths or kind.startswith("swarm")
+        for each in people:
+            share = each.get("challenges", {}).get("killParticipation", 0)
+            assert 0 <= share <= 1
+            assert each["totalDamageDealtToChampions"] >= 0
+
+
 def test_a_timeline_belongs_to_its_match() -> None:
     for (kind, match), (_kind, timeline) in zip(bodies("match"), bodies("timeline"), strict=True):
         assert timeline["metadata"] == match["metadata"]
