@@ -26,4 +26,40 @@ LIMITS = (
         limit=4,
         reason="Batches being delivered at once: archives commonly accept a handful of associations from one peer.",
     ),
+    Limit(
+        name="league-player-sync",
+        limit=1,
+        slot_decay_per_second=10 / 60,
+        reason="Player syncs started, 10 a minute as formerly; what one fetches goes at the rate of the Riot API.",
+    ),
+    Limit(
+        name="league-match-processing",
+        limit=1,
+        slot_decay_per_second=30 / 60,
+        reason="Single matches asked for, 30 a minute.",
+    ),
+    Limit(
+        name="league-timeline-processing",
+        limit=1,
+        slot_decay_per_second=20 / 60,
+        reason="Single timelines asked for, 20 a minute.",
+    ),
+    Limit(
+        name="league-recovery",
+        limit=1,
+        slot_decay_per_second=5 / 60,
+        reason="Recoveries and retries of what failed, 5 a minute.",
+    ),
+    Limit(
+        name="league-maintenance",
+        limit=1,
+        slot_decay_per_second=1 / 3600,
+        reason="Cleaning, once an hour.",
+    ),
+    Limit(
+        name="league-health",
+        limit=1,
+        slot_decay_per_second=1 / 3600,
+        reason="Looking at the health, once an hour.",
+    ),
 )

@@ -40,10 +40,47 @@ WORK_QUEUES = (
         description="Files submitted from disk.",
     ),
     WorkQueue(
-        name="dicom-maintenance",
+        name="league-player-sync",
         priority=3,
+        # All of them share the rate of one key: more at once are not faster.
+        concurrency_limit=4,
+        description="Players that somebody asked for.",
+    ),
+    WorkQueue(
+        name="league-match-processing",
+        priority=4,
+        concurrency_limit=4,
+        description="Single matches.",
+    ),
+    WorkQueue(
+        name="league-timeline-processing",
+        priority=5,
+        concurrency_limit=4,
+        description="Single timelines.",
+    ),
+    WorkQueue(
+        name="league-recovery",
+        priority=6,
+        concurrency_limit=2,
+        description="Recoveries, and retries of what failed.",
+    ),
+    WorkQueue(
+        name="league-default",
+        priority=7,
+        concurrency_limit=2,
+        description="Everything else of the league: statistics counted anew.",
+    ),
+    WorkQueue(
+        name="dicom-maintenance",
+        priority=8,
         concurrency_limit=2,
         description="The minute's sweep and the nightly cleaning.",
+    ),
+    WorkQueue(
+        name="league-maintenance",
+        priority=9,
+        concurrency_limit=2,
+        description="Health and cleaning of the league.",
     ),
 )
 

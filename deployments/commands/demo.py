@@ -1,4 +1,4 @@
-"""`quintet demo`: the main job of a domain on sandbox peers and real input, in a scratch home, counted."""
+"""`quintet demo`: the main job of a domain on stand-ins of the outside world, in a scratch home, counted."""
 
 import json
 import os
@@ -6,8 +6,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,14 +20,12 @@ from rich.table import Table
 from deployments.errors import ExpectedError
 
 if TYPE_CHECKING:
-    from deployments.demo.result import DemoResult
+    from deployments.demo.result import DemoResult, Report
 
 app = typer.Typer()
 
 #: Every domain that has a demo.
-DOMAINS = ("dicom",)
-
-Report = Callable[[str, int, int], None]
+DOMAINS = ("dicom", "league")
 
 
 @app.command()
@@ -41,7 +40,7 @@ def demo(
         bool, typer.Option("--json", help="Print one JSON object as the last line, keyed by domain.")
     ] = False,
 ) -> None:
-    """Run the main job of each domain on sandbox peers and real input, and count what came out.
+    """Run the main job of each domain on stand-ins of the outside world, and count what came out.
 
     Nothing of yours is touched: the home is a scratch folder, the peers are local. The exit code is 1 if any count does
     not add up: `lost` are expected effects that are absent at the end, `duplicates` are effects beyond one.
@@ -79,19 +78,23 @@ def _scratch_home(keep: bool) -> Iterator[Path]:
 
 
 def _run(domains: tuple[str, ...], scratch: Path, console: Console, *, keep: bool, as_json: bool) -> "list[DemoResult]":
-    from deployments.demo import dicom
+    from blocks.settings import settings
     from deployments.up import Stack
 
+    jobs = [import_module(f"deployments.demo.{domain}") for domain in domains]
     results = []
     with ExitStack() as stack:
         with _progress(console) as report:
-            report("start the peer", 0, 0)
-            peer = stack.enter_context(dicom.peer_process(scratch)) | {"store": str(scratch / "peer")}
-            dicom.prepare(scratch, peer["port"])
-            report("start Prefect, workers and the listener", 0, 0)
-            running = stack.enter_context(Stack.for_demo(on_step=lambda step: report(step, 0, 0)))
-            if "dicom" in domains:
-                results.append(dicom.run_demo(scratch, running.listener, peer, running.ui_url, report))
+            report("start the stand-ins", 0, 0)
+            sandboxes = [stack.enter_context(job.sandbox(scratch)) for job in jobs]
+            # They told the environment where they are.
+            settings.cache_clear()
+            report("start Prefect and workers", 0, 0)
+            running = stack.enter_context(
+                Stack.for_demo(listener="dicom" in domains, on_step=lambda step: report(step, 0, 0))
+            )
+            for job, sandbox in zip(jobs, sandboxes, strict=True):
+                results.append(job.run_demo(scratch, sandbox, running, report))
         for result in results:
             _show(result, console)
         if as_json:
@@ -104,7 +107,7 @@ def _run(domains: tuple[str, ...], scratch: Path, console: Console, *, keep: boo
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Report]:
+def _progress(console: Console) -> "Iterator[Report]":
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

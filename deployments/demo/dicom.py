@@ -9,7 +9,8 @@ import json
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from sqlmodel import col, func, select
 from blocks.engine import session
 from blocks.settings import settings
 from deployments.demo.processes import run, running
-from deployments.demo.result import DemoResult
+from deployments.demo.result import DemoResult, Report
+from deployments.up import Stack
 from tasks.dicom.core.header import UnreadableInstanceError, content_sha256
 from tasks.dicom.core.summary import SETTLED
 from tasks.dicom.core.tables import (
@@ -66,8 +68,6 @@ rulesets:
         destinations: [archive, shelf]
 """
 
-Report = Callable[[str, int, int], None]
-
 
 @dataclass
 class Truth:
@@ -86,26 +86,33 @@ def test_files() -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file() and path.suffix not in texts)
 
 
-def prepare(scratch: Path, port: int) -> None:
-    """Write the demo's rules into the home.
+@contextmanager
+def sandbox(scratch: Path) -> Iterator[dict[str, Any]]:
+    """The sandbox peer as a process of its own, and rules in the home that send to it and to a folder.
 
     Args:
-        scratch: holds the folder destination.
-        port: of the peer.
+        scratch: holds the peer's store, the folder destination and the logs.
+
+    Returns:
+        What the peer says of itself, with its store's folder.
     """
-    rules = settings().domain_home(DOMAIN) / "rules"
-    rules.mkdir(parents=True, exist_ok=True)
-    (rules / "demo.yaml").write_text(RULES.format(port=port, shelf=scratch / "shelf"))
+    store = scratch / "peer"
+    with running(
+        "deployments.sandbox.dicom_peer", "--port", "0", "--store", str(store), log=scratch / "peer.log"
+    ) as peer:
+        rules = settings().domain_home(DOMAIN) / "rules"
+        rules.mkdir(parents=True, exist_ok=True)
+        (rules / "demo.yaml").write_text(RULES.format(port=peer["port"], shelf=scratch / "shelf"))
+        yield peer | {"store": str(store)}
 
 
-def run_demo(scratch: Path, listener: tuple[str, int], peer: dict[str, Any], ui: str, report: Report) -> DemoResult:
+def run_demo(scratch: Path, peer: dict[str, Any], stack: Stack, report: Report) -> DemoResult:
     """Send, submit, wait and count.
 
     Args:
         scratch: for logs and the folder destination.
-        listener: host and port that the gateway receives at.
         peer: what the sandbox peer said of itself.
-        ui: address of the Prefect UI.
+        stack: what runs.
         report: told the step, how far it is, and of how much.
     """
     began = time.monotonic()
@@ -114,7 +121,7 @@ def run_demo(scratch: Path, listener: tuple[str, int], peer: dict[str, Any], ui:
     log = scratch / "sent.jsonl"
     sent = run(
         "deployments.sandbox.dicom_sender",
-        *("--host", listener[0], "--port", str(listener[1]), "--associations", str(ASSOCIATIONS)),
+        *("--host", stack.listener[0], "--port", str(stack.listener[1]), "--associations", str(ASSOCIATIONS)),
         *("--log", str(log)),
         *(str(path) for path in files),
         log=scratch / "sender.log",
@@ -141,7 +148,7 @@ def run_demo(scratch: Path, listener: tuple[str, int], peer: dict[str, Any], ui:
         lost=lost + everything - counts["received"],
         duplicates=at_peer["duplicates"] + extra,
         seconds=time.monotonic() - began,
-        ui=f"{ui}/artifacts/key/dicom-association",
+        ui=f"{stack.ui_url}/artifacts/key/dicom-association",
         counts={"sent": everything, "associations": ASSOCIATIONS, **counts},
         problems=problems,
     )
@@ -235,10 +242,3 @@ def _on_shelf(folder: Path) -> Counter[str]:
         identity = _identity(path)
         found[identity[0] if identity else path.name] += 1
     return found
-
-
-def peer_process(scratch: Path) -> Any:
-    """The sandbox peer as a process of its own; gives what it says of itself, with its store's folder."""
-    return running(
-        "deployments.sandbox.dicom_peer", "--port", "0", "--store", str(scratch / "peer"), log=scratch / "peer.log"
-    )

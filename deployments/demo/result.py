@@ -1,7 +1,11 @@
 """What a demo found: the counts of one domain, and whether they add up."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+#: Told the step, how far it is, and of how much (0 where that is not known).
+Report = Callable[[str, int, int], None]
 
 
 @dataclass

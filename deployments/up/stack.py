@@ -99,11 +99,12 @@ class Stack:
         self._listener: tuple[str, int] | None = None
 
     @classmethod
-    def for_demo(cls, *, on_step: Callable[[str], None] = lambda step: None) -> "Stack":
+    def for_demo(cls, *, listener: bool = True, on_step: Callable[[str], None] = lambda step: None) -> "Stack":
         """One on free ports, beside whatever else runs here."""
         return cls(
             StackOptions(
                 port=0,
+                listener=listener,
                 listener_port=0,
                 task_worker=False,
                 critical_worker=False,

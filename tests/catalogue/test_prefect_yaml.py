@@ -152,6 +152,11 @@ def test_queues_are_declared_once_and_all_used() -> None:
     assert {raw["work_pool"]["name"] for raw in read_catalogue().raw} == {WORK_POOL}
 
 
+#: Functions that take slots by the limit's name: Prefect's own, and those of ours that pass the name on to them.
+TAKING = ("concurrency", "rate_limit")
+PASSING = ("take_slot", "slot_or_skipped")
+
+
 def _limits_in_code() -> Iterator[tuple[Path, str, bool]]:
     """File, name and strictness of every slot that code takes with a constant or a module's constant."""
     for file in CODE:
@@ -163,16 +168,24 @@ def _limits_in_code() -> Iterator[tuple[Path, str, bool]]:
             for target in node.targets
             if isinstance(target, ast.Name)
         }
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            if node.func.id not in ("concurrency", "rate_limit"):
-                continue
-            name = node.args[0]
-            value = name.value if isinstance(name, ast.Constant) else constants.get(ast.unparse(name))
-            assert isinstance(value, str), f"{file}: take slots by a constant of the module, so that it can be checked"
-            strict = any(word.arg == "strict" and ast.unparse(word.value) == "True" for word in node.keywords)
-            yield file, value, strict
+            for node in ast.walk(function):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                    continue
+                if node.func.id not in (*TAKING, *PASSING):
+                    continue
+                strict = node.func.id in PASSING or any(
+                    word.arg == "strict" and ast.unparse(word.value) == "True" for word in node.keywords
+                )
+                name = node.args[0]
+                if function.name in PASSING and ast.unparse(name) == function.args.args[0].arg:
+                    assert strict, f"{file}: a limit that is missing must be an error"
+                    continue
+                value = name.value if isinstance(name, ast.Constant) else constants.get(ast.unparse(name))
+                assert isinstance(value, str), f"{file}: take slots by a constant of the module, so that it is checked"
+                yield file, value, strict
 
 
 def test_limits_are_declared_used_and_taken_strictly() -> None:
