@@ -60,6 +60,7 @@ def expected(error: BaseException) -> tuple[str, int] | None:
         ("tasks.dicom.submission", "SubmissionError", 1),
         ("blocks.riot.errors", "RiotError", 1),
         ("tasks.league.api", "RiotKeyMissingError", 1),
+        ("tasks.league.account", "PlayerNotFoundError", 1),
         ("flows.league.submission", "MissingLimitError", 1),
     ):
         kind = getattr(sys.modules.get(module), name, None)

@@ -18,6 +18,7 @@ from deployments.errors import ExpectedError
 if TYPE_CHECKING:
     from sqlmodel import Session
 
+    from tasks.league.core.card_model import PlayerCard
     from tasks.league.core.card_sections import Section
     from tasks.league.core.tables import Summoner
 
@@ -29,7 +30,7 @@ app = typer.Typer(
 DEPLOYMENT = "league-sync-player/on-demand"
 
 RiotId = Annotated[str, typer.Argument(metavar="NAME#TAG", help="A Riot ID; in quotes where it has blanks.")]
-Year = Annotated[int | None, typer.Option(min=2009, max=9999, help="Only games of this UTC year.")]
+Year = Annotated[int | None, typer.Option(help="Only games of this UTC year.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -49,13 +50,18 @@ def split_riot_id(text: str) -> tuple[str, str]:
 def player(riot_id: RiotId, year: Year = None, as_json: AsJson = False) -> None:
     """Show a player's card as the ledger has it: ranks, years, champions, queues, last games. Asks nobody else."""
     from blocks.engine import session
-    from tasks.foundation.core.escaping import printable
     from tasks.league.core.card import player_card
-    from tasks.league.core.card_sections import remarks, sections, summary
     from tasks.league.core.tables import DOMAIN
 
     with session(DOMAIN, read_only=True) as opened:
         card = player_card(opened, _known(opened, riot_id).puuid, year)
+    _show(card, as_json)
+
+
+def _show(card: "PlayerCard", as_json: bool) -> None:
+    from tasks.foundation.core.escaping import printable
+    from tasks.league.core.card_sections import remarks, sections, summary
+
     if as_json:
         typer.echo(card.model_dump_json())
         return
@@ -176,9 +182,8 @@ def limits(as_json: AsJson = False) -> None:
     table = Table(*(["key"] if several else []), "route", "limit of", "used", "in flight", "blocked")
     for key, bucket in found:
         used = ", ".join(f"{count:,} of {w.limit:,} in {w.seconds:g} s" for w, count in bucket.used)
-        used = used + (" (assumed)" if used and not bucket.learned else "") or "not known yet"
         blocked = f"{bucket.blocked_seconds:.0f} s" if bucket.blocked_seconds > 0 else ""
-        cells = [bucket.route, bucket.method or "application", used, str(bucket.in_flight), blocked]
+        cells = [bucket.route, bucket.method or "application", used or "not known yet", str(bucket.in_flight), blocked]
         table.add_row(*([key[:8], *cells] if several else cells))
     Console(highlight=False).print(table if found else "nothing was asked of the Riot API yet")
 
@@ -208,14 +213,18 @@ def sync(
     A worker does it (`quintet up` runs one), unless --here is given. The Prefect server is needed in both cases.
     """
     from blocks.riot.routes import platform_route, regional_of
+    from tasks.league.core.listing import check_year
 
     game_name, tag_line = split_riot_id(riot_id)
     route = platform_route(platform)
+    try:
+        check_year(year)
+    except ValueError as error:
+        raise ExpectedError(str(error)) from error
     parameters = {"game_name": game_name, "tag_line": tag_line, "platform": route, "routing": regional_of(route)}
     wanted: dict[str, Any] = {**parameters, "year": year}
     if here:
-        asyncio.run(_sync_here(wanted))
-        player(f"{game_name}#{tag_line}", year, as_json)
+        _show(asyncio.run(_sync_here(wanted)), as_json)
         return
     run = asyncio.run(_start(wanted))
     if as_json:
@@ -224,12 +233,17 @@ def sync(
         typer.echo(f"{run[0]}\nFollow it with `quintet status {run[0]}`, then `quintet league player '{riot_id}'`.")
 
 
-async def _sync_here(parameters: Mapping[str, Any]) -> None:
+async def _sync_here(parameters: Mapping[str, Any]) -> "PlayerCard":
+    from blocks.engine import session
     from deployments.apply.server import connect
     from flows.league.players import sync_player
+    from tasks.league.core.card import player_card
+    from tasks.league.core.tables import DOMAIN
 
     async with connect():
-        await sync_player(**parameters)
+        result = await sync_player(**parameters)
+    with session(DOMAIN, read_only=True) as opened:
+        return player_card(opened, result.puuid, result.year)
 
 
 async def _start(parameters: Mapping[str, Any]) -> tuple[str, str]:
