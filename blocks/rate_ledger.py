@@ -59,10 +59,11 @@ class RatePermit:
         self._done = False
 
     def finished(self, limits: AnswerLimits | None = None) -> None:
-        """The answer was received just now, or the request has failed.
+        """The answer was received just now, or none will be. A second call does nothing.
 
         Args:
-            limits: what the answer says; None where there was none. A second call does nothing.
+            limits: what the answer says. None where there was no answer: the request may be on its way still, and
+                counts for a little longer.
         """
         self._end(Finish(self._number, self._method, time.monotonic(), limits))
 

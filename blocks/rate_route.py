@@ -23,7 +23,8 @@ from blocks.rate_mirror import DOMAIN, Mirror, Request, database_clock
 from blocks.rate_owners import BEAT_SECONDS, Owner, OwnerWatch
 from blocks.rate_window import DRIFT, MARGIN_SECONDS, AnswerLimits, Phantom, Window, format_windows
 
-# A request of a process that was killed may be on its way still; it counts as received this much later.
+# A request that nobody hears the answer of (its process was killed, its connection lost) may be on its way still: it
+# counts as received this much later.
 GONE_SECONDS = 2.0
 # Between two looks whether those who hold requests are alive, and between two removals of old rows.
 _WATCH_SECONDS = 0.25
@@ -59,7 +60,10 @@ _CLEAN = text("DELETE FROM rate_request WHERE route_id = :id AND received_at < :
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """One of this process's requests has ended, at `at` of its monotonic clock; not `sent`: it never was one."""
+    """One of this process's requests has ended, at `at` of its monotonic clock.
+
+    No `limits`: without an answer. Not `sent`: it never was one.
+    """
 
     number: int
     method: str
@@ -233,6 +237,8 @@ class _Turn:
         request = (self._state.me.id, finish.number, finish.method)
         # Its age by this process's clock, reckoned from before the database's was read: the truth or less.
         received = self._clock - (self._before - finish.at)
+        if finish.limits is None:
+            received += GONE_SECONDS
         granted = self._mirror.application.granted_at(request)
         if granted is not None or not self._ended(request, received):
             self._end(request, received if finish.sent else _NEVER)

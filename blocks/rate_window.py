@@ -46,7 +46,7 @@ Scope = Literal["application", "method", "service"]
 
 @dataclass(frozen=True, slots=True)
 class AnswerLimits:
-    """What one answer says about the limits; None for what it does not say.
+    """What one answer says about the limits; None for what it does not say. One that says nothing was still an answer.
 
     Args:
         application: the key's windows on this route.

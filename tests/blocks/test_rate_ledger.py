@@ -6,6 +6,7 @@ What counts is what a server counted on its own clock.
 import asyncio
 import os
 import sys
+import time
 from asyncio.subprocess import Process
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -211,6 +212,18 @@ async def test_a_database_that_stays_away_fails_those_who_wait(rates: str, monke
             await ledger.acquire(route="americas", method="match")
 
 
+async def test_a_request_without_an_answer_may_be_on_its_way(rates: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks.rate_route, "GONE_SECONDS", 0.3)
+    async with CountingServer("1:0.1") as server, RateLedger(KEY) as ledger:
+        await _learn(ledger, server.windows)
+        permit = await ledger.acquire(route="americas", method="match")
+        permit.finished()
+        given_up = time.monotonic()
+        async with connected(server.port) as connection:
+            await connection.ask(ledger)
+    assert server.arrivals[0][0] - given_up > 0.4
+
+
 async def test_old_requests_are_removed(rates: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks.rate_route, "_KEEP_SECONDS", 0.0)
     monkeypatch.setattr(blocks.rate_route, "_CLEAN_SECONDS", 0.0)
@@ -223,7 +236,7 @@ async def test_old_requests_are_removed(rates: str, monkeypatch: pytest.MonkeyPa
                 if len(permits) == 1:
                     permit.finished(AnswerLimits(parse_windows("10:0.1"), None, parse_windows("10:0.1")))
             for permit in permits:
-                permit.finished()
+                permit.finished(AnswerLimits())
     assert _count("SELECT count(*) FROM rate_request") <= 20
     assert _count("SELECT count(*) FROM rate_owner") == 0
 
