@@ -64,11 +64,11 @@ def test_help_lists_every_command_and_imports_none_of_them() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert answer.stdout.splitlines()[-1] == "[]"
-    for command in ("up", "demo", "apply", "check", "status", "doctor", "dicom"):
+    for command in ("up", "demo", "apply", "check", "status", "doctor", "dicom", "league"):
         assert f" {command} " in answer.stdout
 
 
-@pytest.mark.parametrize("command", ["up", "demo", "apply", "check", "status", "doctor", "dicom"])
+@pytest.mark.parametrize("command", ["up", "demo", "apply", "check", "status", "doctor", "dicom", "league"])
 def test_every_command_has_help(command: str, quintet: Quintet) -> None:
     answer = quintet(command, "--help")
     assert answer.code == 0

@@ -89,6 +89,16 @@ def test_any_text_is_drawn_without_a_warning(text: str) -> None:
     opened(line_plot(text, [Line(text, [(1, 5)])] * 6, unit=text))
 
 
+def test_a_font_that_has_more_is_used_and_what_none_has_is_a_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It comes with Matplotlib and has this arc, which the usual font has not.
+    monkeypatch.setattr(plots, "WIDE_FONTS", ("No Such Font", "DejaVu Sans Mono"))
+    plots._wide_fonts.cache_clear()
+    assert plots._drawable("arc \u2312 漢") == ("arc \u2312 \u25a1", ["DejaVu Sans", "DejaVu Sans Mono"])
+    assert plots._drawable("plain") == ("plain", ["DejaVu Sans"])
+    opened(bar_plot("\u2312", [Bar("\u2312漢", 1)]))
+    plots._wide_fonts.cache_clear()
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.text(max_size=40), st.lists(st.floats(0, 1e12), max_size=4))
 def test_any_bars_are_drawn(text: str, values: list[float]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,9 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from sqlalchemy import event
 
 from blocks.engine import engine, session
+from tasks.foundation.core.escaping import printable
 from tasks.league import cards
 from tasks.league.core import card_sections, fetches, players
 from tasks.league.core.card import ROLLING_GAMES, UnknownPlayerError, player_card, rolling_kda, streak, window
@@ -237,14 +238,14 @@ async def test_hostile_names_are_only_shown(league_ledger: str, name: str) -> No
     player = Player(ME, 5, name=name, tag="[t](u)|", champion_name=name)
     store([Game("NA1_1", day(1), [player])])
     _, page = cards._drawn(ME, None)
-    lines = [line for line in page.split("\n") if "](data:image/png;base64," not in line]
-    for at, line in enumerate(lines):
-        if line.startswith("| ---"):
-            heading, first = lines[at - 1], lines[at + 1]
-            assert heading.count("|") == line.count("|") == first.count("|") > 2
-    assert len([line for line in lines if line.startswith("# ")]) == 1
-    assert not [line for line in lines if re.search(r"[\[\]<>`]|\u202e", line)]
-    assert page.count("](data:image/png;base64,") == 2
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page)
+    assert not {token.type for token in tokens} & {"html_block", "code_block", "fence", "bullet_list_open", "hr"}
+    assert [token.tag for token in tokens].count("h1") == 2, "one, opened and closed"
+    inside = Counter(child.type for token in tokens for child in token.children or [])
+    assert set(inside) == {"text", "image", "strong_open", "strong_close"}
+    assert inside["image"] == page.count("](data:image/png;base64,") == 2
+    seen = "".join(child.content for token in tokens for child in token.children or [])
+    assert f"{printable(name)}#[t](u)|" in seen.replace("\u2060", "")
 
 
 async def test_the_task_gives_the_card_and_leaves_text_and_pictures(
