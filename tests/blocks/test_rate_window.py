@@ -243,6 +243,22 @@ def test_all_that_a_key_permits_is_used(kind: str, text: str, horizon: float, po
     assert sum(at < horizon for at in server.arrivals) == possible
 
 
+@LAW
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=40), windows, st.integers(), st.floats(0, 200))
+def test_the_order_in_which_ends_are_heard_of_does_not_matter(
+    ends: list[float], found: tuple[Window, ...], seed: int, now: float
+) -> None:
+    """As when other processes wrote theirs, or one is taken for dead."""
+    sorted_log: RateLog[int] = RateLog(found)
+    shuffled_log: RateLog[int] = RateLog(found)
+    for log, order in ((sorted_log, sorted(ends)), (shuffled_log, Random(seed).sample(ends, len(ends)))):
+        for number, end in enumerate(order):
+            log.grant(number, 0)
+            log.finish(number, end)
+    assert shuffled_log.earliest(now) == sorted_log.earliest(now)
+    assert shuffled_log.used(now) == sorted_log.used(now)
+
+
 def test_while_nothing_is_known_one_request_goes_alone() -> None:
     log: RateLog[str] = RateLog()
     assert log.admits(0)
