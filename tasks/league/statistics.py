@@ -12,6 +12,7 @@ from sqlmodel import Session, col, func, select
 
 from blocks.engine import session
 from tasks.foundation.retries import MAINTENANCE
+from tasks.league.core.card import UnknownPlayerError
 from tasks.league.core.players import find_player
 from tasks.league.core.recovery import PLAYERS
 from tasks.league.core.statistics import Difference, differences, recompute
@@ -21,10 +22,6 @@ from tasks.league.writing import Writer
 
 #: A report lists at most so many differences; it counts all.
 LISTED = 200
-
-
-class UnknownPlayerError(LookupError):
-    """The ledger has no player of this Riot ID."""
 
 
 class WrongStatistic(BaseModel):

@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from tasks.league.core import fetches, statistics, storing
@@ -195,6 +195,13 @@ def prepare_fetch(session: Session, findings: Sequence[Finding]) -> None:
         of_kind = [finding for finding in findings if finding.kind is kind]
         closed = [item.match_id for item in of_kind if item.state in (FetchState.STORED, None)]
         fetches.reopen(session, closed, kinds=[kind])
+        # Whoever plans to fetch what was cleaned away means it.
+        removed = [item.match_id for item in of_kind if item.state is FetchState.REMOVED]
+        session.connection().execute(
+            update(Fetch)
+            .where(col(Fetch.match_id).in_(removed), col(Fetch.kind) == kind)
+            .values(state=FetchState.PENDING)
+        )
         damaged = [item.match_id for item in of_kind if item.damaged]
         session.connection().execute(
             delete(Payload).where(col(Payload.match_id).in_(damaged), col(Payload.kind) == kind)
