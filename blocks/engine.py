@@ -94,7 +94,10 @@ def _make_engine(url: str, schema: str) -> Engine:
     quick = schema in _QUICK_DOMAINS
     # Statements are logged where they fail; what is written, people's names among it, must not be.
     if not url.startswith("sqlite"):
-        options = f"-csearch_path={schema},public" + (" -csynchronous_commit=off" if quick else "")
+        # A plan that was made while the tables were empty reads them whole; PostgreSQL would keep it for a connection
+        # until it next gathers statistics, and a first sync would slow down with every match.
+        options = f"-csearch_path={schema},public -cplan_cache_mode=force_custom_plan"
+        options += " -csynchronous_commit=off" if quick else ""
         return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args={"options": options})
     made = create_engine(url, hide_parameters=True, connect_args={"check_same_thread": False})
     event.listen(made, "connect", _sqlite_connect)

@@ -60,7 +60,7 @@ def test_statements_are_told_apart_by_what_they_update(ledger: str) -> None:
                 [_row("a", 4 if failures == 7 else failures)],
                 key=("destination",),
                 update=update,
-            )  # type: ignore[arg-type]
+            )
         assert _stored() == {"a": failures}
 
 

@@ -61,7 +61,7 @@ def participant(number: int, **changed: Any) -> dict[str, Any]:
 
 def match(match_id: str = "NA1_1", *players: dict[str, Any], **changed: Any) -> dict[str, Any]:
     """A match as parsed JSON: ten participants unless others are given; `changed` are fields of `info`."""
-    info = {
+    info: dict[str, Any] = {
         "endOfGameResult": "GameComplete",
         "gameCreation": MIDSUMMER - 30_000,
         "gameStartTimestamp": MIDSUMMER,

@@ -27,7 +27,8 @@ def statistics_of(bodies: Iterable[bytes]) -> tuple[Rows, Rows]:
         for row in info["participants"]:
             if row["puuid"] not in ("BOT", ""):
                 played.setdefault((row["puuid"], year, platform), []).append((row, info.get("queueId") or 0))
-    yearly, breakdown = {}, {}
+    yearly: Rows = {}
+    breakdown: dict[tuple[Any, ...], Counter[str]] = {}
     for key, games in played.items():
         yearly[key] = _year([row for row, _ in games])
         for row, queue in games:

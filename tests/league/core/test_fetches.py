@@ -170,7 +170,8 @@ def test_a_listing_is_all_or_nothing(league_ledger: str) -> None:
         fetches.record_listing(opened, ME, None, ["NA1_1"], listed_at=NOW)
         raise ConnectionError
     with session("league", read_only=True) as opened:
-        assert opened.exec(select(Listing)).all() == opened.exec(select(Fetch)).all() == []
+        assert opened.exec(select(Listing)).all() == []
+        assert opened.exec(select(Fetch)).all() == []
         assert fetches.watermark(opened, ME, None) is None
 
 

@@ -76,7 +76,7 @@ def test_a_riot_id_is_found_in_any_case_and_the_last_who_had_it(league_ledger: s
 
 
 def _entry(queue: str, points: int, who: str = ME) -> RankedEntry:
-    flags = {"hot_streak": False, "veteran": False, "fresh_blood": True, "inactive": False}
+    flags: dict[str, Any] = {"hot_streak": False, "veteran": False, "fresh_blood": True, "inactive": False}
     return RankedEntry(puuid=who, queue_type=queue, tier="GOLD", league_points=points, wins=1, losses=2, **flags)
 
 

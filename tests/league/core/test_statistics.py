@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlmodel import col, delete, select
 
 from blocks.engine import session
@@ -31,8 +32,8 @@ _players = st.builds(
         role=role,
         lane=lane,
     ),
-    st.integers(1, 4),
-    st.booleans(),
+    st.integers(1, 3),
+    st.sampled_from([False, False, False, True]),
     st.sampled_from([1, 2, 11]),
     st.booleans(),
     _small,
@@ -53,6 +54,7 @@ _bodies = st.builds(
 )
 _steps = st.lists(
     st.tuples(st.just("store"), _bodies) | st.tuples(st.sampled_from(["remove", "rederive"]), st.sampled_from(_IDS)),
+    min_size=4,
     max_size=12,
 )
 
@@ -88,6 +90,15 @@ def test_any_order_of_storing_and_removing_ends_in_the_sums_of_what_is_stored(
         assert statistics.differences(opened) == []
         statistics.recompute(opened)
         assert stored_statistics(opened) == now
+
+
+def test_of_champions_played_equally_often_the_smallest_id_is_the_most_played(league_ledger: str) -> None:
+    for number, champion in enumerate((11, 2, 9, 11, 2), 1):
+        store(match_body(f"NA1_{number}", participant(1, championId=champion)))
+    with session("league") as opened:
+        (year,) = opened.exec(select(YearlyStats)).all()
+        assert (year.most_played_champion, year.most_played_champion_count, year.unique_champions) == (2, 2, 3)
+        assert statistics.differences(opened) == []
 
 
 def test_a_wrong_row_is_found_and_put_right(league_ledger: str) -> None:
@@ -166,3 +177,16 @@ def test_a_match_takes_as_many_statements_however_many_are_stored(league_ledger:
         event.remove(engine("league"), "before_cursor_execute", count)
     assert len(set(taken)) == 1
     assert taken[0] <= 10
+
+
+@pytest.mark.parametrize("league_ledger", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+def test_postgres_keeps_no_plan_from_when_the_tables_were_empty(league_ledger: str) -> None:
+    for number in range(1, 15):
+        store(match_body(f"NA1_{number}", participant(1)))
+    with session("league") as opened:
+        plans = opened.connection().execute(
+            text("SELECT max(custom_plans), max(generic_plans) FROM pg_prepared_statements")
+        )
+        custom, generic = plans.one()
+    assert custom > 5
+    assert generic == 0

@@ -60,6 +60,20 @@ def test_one_answer_becomes_all_its_rows(league_ledger: str) -> None:
         assert (fetch.state, fetch.failures, fetch.due_at, fetch.tried_at) == (FetchState.STORED, 0, None, NOW)
 
 
+def test_any_text_and_the_greatest_numbers_that_are_read_can_be_written(league_ledger: str) -> None:
+    name = "\x00\N{GRINNING FACE}" + "ß" * 98
+    odd = participant(1, riotIdGameName=name, lane="\x00", goldEarned=2**31 - 1, kills=1_000_000, championId=-(2**31))
+    for number in (1, 2, 3):
+        latest = {"gameStartTimestamp": 253_402_300_799_999, "gameEndTimestamp": None, "gameDuration": 2**31 * 1000}
+        store(match_body(f"NA1_{10**14 + number}", odd, **latest))
+    with session("league", read_only=True) as opened:
+        (player,) = opened.exec(select(Summoner)).all()
+        assert player.game_name == name.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+        (year,) = opened.exec(select(YearlyStats)).all()
+        assert (year.year, year.total_gold_earned, year.total_kills) == (9999, 3 * (2**31 - 1), 3_000_000)
+        assert year.most_played_champion == -(2**31)
+
+
 def test_a_failing_transaction_leaves_nothing(league_ledger: str) -> None:
     empty = text_of_ledger()
     with pytest.raises(RuntimeError, match="pulled"), session("league") as opened:
