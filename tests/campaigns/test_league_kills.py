@@ -59,8 +59,8 @@ def test_one_sync_killed_again_and_again(sandbox: RunningSandbox, clean: str, le
     chance, began = random.Random(f"3102 {league_databases}"), time.monotonic()
     kills = 0
     while kills < KILLS:
-        # At first within the listing, later a few requests further each time.
-        if not killed_sync(sandbox, at_request=chance.randint(1, 9), later=chance.uniform(0, AFTER_THE_REQUEST)):
+        # Each begins with what the last one left: account, listing, and some matches further.
+        if not killed_sync(sandbox, at_request=chance.randint(1, 20), later=chance.uniform(0, AFTER_THE_REQUEST)):
             break
         kills += 1
     print(f"\n{kills} kills in {time.monotonic() - began:.0f} s; {fetched()} of {2 * MATCHES} done by then")

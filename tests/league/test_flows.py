@@ -20,6 +20,7 @@ from sqlmodel import select
 
 from blocks.engine import session
 from blocks.riot.block import RiotApi
+from blocks.riot.errors import RiotKeyError
 from blocks.settings import settings
 from deployments.limits import LIMITS
 from flows.league import matches, players, timelines
@@ -129,6 +130,31 @@ async def test_an_error_fails_the_run_and_a_permanent_one_is_not_tried_again(lim
     assert state.is_failed()
     (run,), _ = await of_run(run_id_of(state))
     assert (run.run_count, run.state_type) == (1, StateType.FAILED)
+
+
+async def test_a_key_that_ends_half_way_fails_the_run_at_once(
+    limits: None, league_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUINTET_LEAGUE__BATCH_SIZE", "5")
+    monkeypatch.setenv("QUINTET_LEAGUE__REQUESTS_AT_ONCE", "2")
+    with riot() as sandbox:
+        answered = sandbox.app._answers.of
+
+        def then_end(method: str, call: Any) -> Any:
+            if method == "match-v5.getTimeline":
+                sandbox.app.set({"expired": True})
+            return answered(method, call)
+
+        monkeypatch.setattr(sandbox.app._answers, "of", then_end)
+        state = await sync_player(sandbox.player["game_name"], sandbox.player["tag_line"], return_state=True)
+        refused = sandbox.app.truth()["totals"]["by_status"]["403"]
+    assert state.is_failed()
+    with pytest.raises(RiotKeyError):
+        await state.aresult()
+    # Requests in flight, and none after them: nothing was tried again.
+    assert refused <= 2
+    runs, _ = await of_run(run_id_of(state))
+    assert {run.run_count for run in runs} == {1}
 
 
 async def test_a_server_without_the_limit_says_what_to_do(prefect_api: str) -> None:
