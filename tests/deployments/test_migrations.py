@@ -56,10 +56,11 @@ def test_every_revision_leads_to_the_head(domain: str, empty_database: str) -> N
 
 
 def test_a_second_run_has_nothing_to_say(empty_database: str) -> None:
-    created = [f"created database dicom (empty -> {head('dicom')})"]
+    created = [f"created database {domain} (empty -> {head(domain)})" for domain in DOMAINS]
     assert [str(change) for change in pending()] == created
     assert [str(change) for change in migrate_all()] == created
     assert migrate_all() == pending() == []
+    assert [found for domain in DOMAINS for found in differences(domain)] == []
 
 
 def test_rows_survive_and_references_hold_after_it(empty_database: str) -> None:
