@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
+import httpx
+
+from tasks.foundation.lifecycle import logger
 from tasks.foundation.progress import Progress, ProgressReport
 
 
@@ -46,16 +49,19 @@ class Tracker:
         # A batch that is repeated after an outage passes its items twice.
         share = min(1.0, self.processed / self.total) if self.total else 0.0
         percent = self._from + (self._to - self._from) * share
-        await self._report.update(
-            Progress(
-                step=self._step,
-                percent=round(percent, 1),
-                total=self.total,
-                processed=self.processed,
-                failed=self.failed,
-                current=current,
-            )
+        progress = Progress(
+            step=self._step,
+            percent=round(percent, 1),
+            total=self.total,
+            processed=self.processed,
+            failed=self.failed,
+            current=current,
         )
+        try:
+            await self._report.update(progress)
+        except httpx.HTTPError as error:
+            # Prefect's API is away: what is done stands in the ledger, and an hour's work is worth more than its bar.
+            logger(step=self._step).warning("progress cannot be shown", error=type(error).__name__)
 
 
 _tracker: ContextVar[Tracker | None] = ContextVar("league_tracker", default=None)
