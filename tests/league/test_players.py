@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlmodel import col, select
 
-from blocks.engine import session
+from blocks.engine import dispose_engines, session
 from blocks.riot.errors import RiotKeyError, RiotUnavailableError, UnknownRouteError
 from blocks.settings import settings
 from deployments.sandbox.riot.server import RunningSandbox
@@ -205,6 +205,34 @@ def test_two_players_of_one_name_stand_side_by_side(league_files: Path) -> None:
             tracked = opened.exec(select(Summoner).where(Summoner.tracked)).all()
     assert {row.puuid for row in tracked} == {twin["puuid"] for twin in sandbox.accounts["twins"]}
     assert len({row.game_name for row in tracked}) == 1
+
+
+def test_matches_are_fetched_from_the_region_that_each_id_tells(league_files: Path) -> None:
+    with riot(players=200, other_region_rate=0.4) as sandbox:
+        result = sync(sandbox)
+        truth = sandbox.app.truth()
+        there = {match_id for match_id in truth["player"]["match_ids"] if match_id.startswith("EUW1_")}
+        assert there & stored(Match)
+        assert {MATCH, TIMELINE} == set(truth["routes"]["europe"]["methods"])
+        assert truth["routes"]["europe"]["requests"] == 2 * len(there)
+        assert statistics(result.puuid) == [pytest.approx(year) for year in expected_statistics(sandbox)]
+
+
+def test_two_syncs_of_one_player_at_once_end_in_the_rows_of_one(league_databases: str, tmp_path: Path) -> None:
+    async def twice(player: dict[str, str]) -> list[PlayerSync]:
+        one = (sync_player_data.fn(player["game_name"], player["tag_line"]) for _ in range(2))
+        return list(await asyncio.gather(*one))
+
+    with riot() as sandbox:
+        results = asyncio.run(twice(sandbox.player))
+        assert {result.standing.pending for result in results} == {0}
+        both = rows()
+        dispose_engines()
+        with home_in(tmp_path / "clean"):
+            sync(sandbox)
+            clean = rows()
+    # Two 404 of one match count as two.
+    assert both.replace('"failures": 2', '"failures": 1') == clean
 
 
 def test_a_player_without_games_is_no_error(league_files: Path) -> None:

@@ -49,7 +49,11 @@ def span_to_list(year: int | None, listed_at: datetime | None, *, overlap: timed
 
     Returns:
         The span; None where nothing can be new: the year was over when it was last listed.
+
+    Raises:
+        ValueError: League was not played in that year.
     """
+    check_year(year)
     since = None if listed_at is None else listed_at - overlap
     if year is None:
         return Span(start_time=None if since is None else _seconds(since))
