@@ -7,7 +7,7 @@ It must look before it asks: Prefect's server counts a slot's decay from the row
 is such a change. Who asks every half hour for a slot of an hour would never get one.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect.client.orchestration import get_client
@@ -66,5 +66,7 @@ async def _next_free(name: str) -> datetime | None:
         return None
     # `active_slots` is what the decay has left; one more goes with each full wait since the last change.
     now = utc_now()
-    changed, wait = limit.updated or now, timedelta(seconds=1 / limit.slot_decay_per_second)
+    # Prefect's datetimes are of a class that does not divide by Python's timedelta.
+    changed = datetime.fromtimestamp((limit.updated or now).timestamp(), UTC)
+    wait = timedelta(seconds=1 / limit.slot_decay_per_second)
     return changed + wait * ((now - changed) // wait + 1 + limit.active_slots - limit.limit)
