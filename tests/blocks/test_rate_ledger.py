@@ -26,6 +26,8 @@ from tests.rate_server import CountingServer, client, connected
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123abcd"
+#: For what happens in the process, whatever the database.
+on_sqlite = pytest.mark.parametrize("rates", ["sqlite"], indirect=True)
 
 
 async def _start(server: CountingServer, requests: int, at_once: int) -> Process:
@@ -133,6 +135,7 @@ async def test_a_block_of_the_application_holds_all_processes(rates: str) -> Non
     assert server.arrivals[1][0] - server.arrivals[0][0] > 0.5
 
 
+@on_sqlite
 @pytest.mark.parametrize("scope", ["method", "service", None])
 async def test_a_block_of_a_method_lets_others_pass(rates: str, scope: str | None) -> None:
     async with CountingServer("100:1") as server, RateLedger(KEY) as ledger, AsyncExitStack() as stack:
@@ -166,6 +169,7 @@ async def test_a_cancelled_wait_leaks_nothing(rates: str) -> None:
     assert read_rates(KEY)[0].used == ((Window(50, 1000), 50),)
 
 
+@on_sqlite
 async def test_counts_that_others_caused_are_kept(rates: str) -> None:
     async with RateLedger(KEY) as ledger:
         permit = await ledger.acquire(route="americas", method="match")
@@ -199,6 +203,7 @@ async def test_a_transaction_whose_end_was_not_heard_grants_nothing(
     assert read_rates(KEY)[0].used == ((Window(2, 1000), 2),)
 
 
+@on_sqlite
 async def test_a_database_that_stays_away_fails_those_who_wait(rates: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks.rate_ledger, "_PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(blocks.rate_ledger, "_RETRY_SECONDS", 0.01)
@@ -212,6 +217,7 @@ async def test_a_database_that_stays_away_fails_those_who_wait(rates: str, monke
             await ledger.acquire(route="americas", method="match")
 
 
+@on_sqlite
 async def test_a_request_without_an_answer_may_be_on_its_way(rates: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks.rate_route, "GONE_SECONDS", 0.3)
     async with CountingServer("1:0.1") as server, RateLedger(KEY) as ledger:
@@ -254,6 +260,7 @@ async def test_a_clock_that_is_set_frees_no_window(rates: str, monkeypatch: pyte
     assert server.exceeded() == []
 
 
+@on_sqlite
 async def test_what_is_held_at_the_end_is_let_go(rates: str) -> None:
     async with RateLedger(KEY) as ledger:
         await _learn(ledger, "5:1000")
@@ -265,6 +272,7 @@ async def test_what_is_held_at_the_end_is_let_go(rates: str) -> None:
         await ledger.acquire(route="americas", method="match")
 
 
+@on_sqlite
 async def test_who_waits_at_the_end_is_told(rates: str) -> None:
     async with RateLedger(KEY) as ledger:
         await _learn(ledger, "1:1000")
@@ -274,6 +282,7 @@ async def test_who_waits_at_the_end_is_told(rates: str) -> None:
         await waiting
 
 
+@on_sqlite
 async def test_a_forked_process_opens_its_own(rates: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with RateLedger(KEY) as ledger:
         with monkeypatch.context() as patch:
