@@ -1,9 +1,12 @@
+from .account import fetch_player as fetch_player
 from .cards import show_failures as show_failures
 from .cards import show_player_card as show_player_card
 from .cleanup import cleanup_old_data as cleanup_old_data
 from .health import health_check as health_check
+from .listings import list_matches as list_matches
 from .matches import sync_match_data_atomic as sync_match_data_atomic
 from .matches import sync_matches as sync_matches
+from .players import player_standing as player_standing
 from .players import sync_player_data as sync_player_data
 from .recovery import recover_player_data as recover_player_data
 from .retries import auto_retry_failed_matches as auto_retry_failed_matches
