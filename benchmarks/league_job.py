@@ -75,7 +75,7 @@ class Meter:
             self.samples.append((time.process_time(), self._process.memory_info().rss))
             await counted(tracker, current, failed=failed)
 
-        Tracker.item = item  # type: ignore[method-assign]
+        Tracker.item = item  # type: ignore[assignment, method-assign]
 
     def halves(self, matches: int) -> dict[str, list[float]]:
         """CPU milliseconds per match and peak resident MiB, of the first and of the second half."""
