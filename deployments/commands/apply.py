@@ -8,7 +8,7 @@ from rich.console import Console
 
 from deployments.change import Change
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 COLOURS = {"created": "green", "changed": "yellow", "removed": "red"}
 

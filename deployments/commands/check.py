@@ -7,7 +7,7 @@ from rich.console import Console
 
 from deployments.commands.apply import show
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

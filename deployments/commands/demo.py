@@ -22,7 +22,7 @@ from deployments.errors import ExpectedError
 if TYPE_CHECKING:
     from deployments.demo.result import DemoResult, Report
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 #: Every domain that has a demo.
 DOMAINS = ("dicom", "league")

@@ -11,7 +11,11 @@ from rich.console import Console
 from deployments.commands import dicom_deliveries, dicom_dustbin, dicom_quarantine
 from deployments.errors import ExpectedError
 
-app = typer.Typer(no_args_is_help=True, help="The DICOM gateway: explain rules, submit files, look after deliveries.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="The DICOM gateway: explain rules, submit files, look after deliveries.",
+)
 app.add_typer(dicom_deliveries.app, name="deliveries")
 app.add_typer(dicom_dustbin.app, name="dustbin")
 app.add_typer(dicom_quarantine.app, name="quarantine")

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tasks.league.core.tables import Summoner
 
 app = typer.Typer(
-    no_args_is_help=True, help="League of Legends: sync players, look at their cards, at failures and at rate limits."
+    add_completion=False,
+    no_args_is_help=True,
+    help="League of Legends: sync players, look at their cards, at failures and at rate limits.",
 )
 
 #: What `quintet league sync` starts.

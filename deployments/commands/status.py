@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deployments.status import RunStatus
     from tasks.foundation.progress import Progress
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

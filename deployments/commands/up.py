@@ -14,7 +14,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from deployments.up import Stack
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()
