@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from blocks.engine import session
 from blocks.settings import settings
 from tasks.foundation.core.columns import utc_now
+from tasks.foundation.lifecycle import logger
 from tasks.foundation.retries import PLAYER_SYNC
 from tasks.league.account import fetch_player
 from tasks.league.api import riot_client
 from tasks.league.batches import BatchResult, Failure, Item
+from tasks.league.core.absence import listed_without
 from tasks.league.core.fetches import counts, pending
 from tasks.league.core.listing import check_year
 from tasks.league.core.players import mark_synced
@@ -69,6 +71,9 @@ class PlayerSync(BaseModel):
     failed_items: int
     #: The first of them, and why; the ledger has all.
     failed: tuple[Failure, ...] = ()
+    #: Stored matches that Riot lists for the player and that do not have them, for they were fetched with another
+    #: application's key: `recover_player_data` fetches them again.
+    without_player: int = 0
     standing: Standing
     requests: int
     http_429: int
@@ -113,6 +118,7 @@ async def sync_player_data(
             result = await _fetch(items)
             await tracker.step("standing", 97, 99)
             standing = await run_step(player_standing, player.puuid)
+            without = await asyncio.to_thread(_without_player, player.puuid)
             await tracker.step("done", 100, 100)
             return PlayerSync(
                 puuid=player.puuid,
@@ -126,6 +132,7 @@ async def sync_player_data(
                 missing=result.missing,
                 failed_items=result.failed,
                 failed=result.failures,
+                without_player=without,
                 standing=standing,
                 requests=client.counts.requests - began[0],
                 http_429=client.counts.http_429 - began[1],
@@ -135,6 +142,18 @@ async def sync_player_data(
 def _to_fetch(puuid: str) -> list[Item]:
     with session(DOMAIN, read_only=True) as opened:
         return [(row.match_id, row.kind) for row in pending(opened, puuid=puuid, now=utc_now())]
+
+
+def _without_player(puuid: str) -> int:
+    with session(DOMAIN, read_only=True) as opened:
+        count = listed_without(opened, puuid)
+    if count:
+        logger(player=puuid[:8]).warning(
+            "matches are stored without the player they are listed for, as fetched with another application's key: "
+            "run league-recover-player",
+            matches=count,
+        )
+    return count
 
 
 def _batches(items: list[Item], size: int) -> Iterator[list[Item]]:

@@ -18,11 +18,13 @@ from blocks.riot.errors import RiotNotFoundError
 from blocks.riot.routes import platform_route
 from blocks.settings import settings
 from tasks.foundation.core.columns import utc_now
+from tasks.foundation.lifecycle import logger
 from tasks.foundation.retries import RECOVERY
 from tasks.league.account import Player, PlayerNotFoundError, fetch_player
 from tasks.league.api import riot_client
 from tasks.league.batches import BatchResult, Failure, Item
 from tasks.league.core import fetches
+from tasks.league.core.cleanup import remove_unreferenced_players
 from tasks.league.core.listing import check_year
 from tasks.league.core.players import mark_synced
 from tasks.league.core.recovery import (
@@ -38,7 +40,7 @@ from tasks.league.core.recovery import (
     prepare_fetch,
     wrong_statistics,
 )
-from tasks.league.core.statistics import recompute
+from tasks.league.core.statistics import lock, recompute
 from tasks.league.core.tables import DOMAIN, FetchKind
 from tasks.league.listings import list_all
 from tasks.league.matches import sync_matches
@@ -215,7 +217,7 @@ class _Recovery:
         await self._tracker.step("compare", begins, ends, total=len(match_ids))
         now, found = utc_now(), list[Finding]()
         for part in parts(match_ids):
-            of_part = await asyncio.to_thread(self._check, part, now)
+            of_part = await asyncio.to_thread(self._check, player.puuid, part, now)
             found += of_part
             wrong = {finding.match_id for finding in of_part if finding.action is not Action.LEAVE}
             for match_id in part:
@@ -227,17 +229,23 @@ class _Recovery:
         with session(DOMAIN, read_only=True) as opened:
             return ids_to_check(opened, player.puuid, listed, year=self._year)
 
-    def _check(self, part: Sequence[str], now: datetime) -> list[Finding]:
+    def _check(self, puuid: str, part: Sequence[str], now: datetime) -> list[Finding]:
         with session(DOMAIN, read_only=True) as opened:
-            return check(opened, part, now=now, include_removed=self._include_removed)
+            return check(opened, part, now=now, include_removed=self._include_removed, puuid=puuid)
 
     async def mend(self, player: Player, plan: RecoveryPlan) -> tuple[BatchResult, list[str]]:
         """Do what the plan says; gives what fetching came to, and whose statistics were wrong."""
         await self._derive([*plan.of(Action.DERIVE), *plan.of(Action.MEND)])
+        former = await asyncio.to_thread(_players, [item.match_id for item in plan.findings if item.absent])
         result = await self._fetch(plan.of(Action.FETCH))
         await self._tracker.step("statistics", 85, 90)
         wrong = await self._statistics(plan.match_ids, mend=True)
+        await self._forget(former)
         again = await self.plan(player, plan.match_ids, 90, 99, statistics=True)
+        if absent := [item for item in again.findings if item.absent and item.kind is FetchKind.MATCH]:
+            logger(player=player.puuid[:8]).warning(
+                "matches do not have the player they are listed for", count=len(absent)
+            )
         if again.undone or again.statistics:
             first = f", first {again.undone[0].match_id}: {again.undone[0].reason}" if again.undone else ""
             raise RecoveryUnfinishedError(
@@ -266,6 +274,12 @@ class _Recovery:
             result += await run_step(sync_matches, items)
         return result
 
+    async def _forget(self, puuids: set[str]) -> None:
+        """Remove those whom only answers to another application's key named."""
+        async with Writer() as writer:
+            for part in parts(sorted(puuids), PLAYERS):
+                await writer.do(partial(_remove_unreferenced, puuids=part))
+
     async def _statistics(self, match_ids: Sequence[str], *, mend: bool) -> list[str]:
         players: set[str] = set()
         for part in parts(match_ids, PLAYERS):
@@ -280,6 +294,12 @@ class _Recovery:
 def _players(match_ids: Sequence[str]) -> set[str]:
     with session(DOMAIN, read_only=True) as opened:
         return players_of(opened, match_ids)
+
+
+def _remove_unreferenced(opened: Session, puuids: Sequence[str]) -> int:
+    # Locked before it is asked who refers to them: a game that is being stored then has them, or makes them anew.
+    lock(opened, puuids)
+    return remove_unreferenced_players(opened, puuids)
 
 
 def _compare_statistics(opened: Session, puuids: Sequence[str], mend: bool) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from tasks.league.core import fetches
+from tasks.league.core.absence import listed_without
 from tasks.league.core.card_model import Game, Mastery, PlayerCard, Point, Standing, Tally, Year, kda
 from tasks.league.core.queues import queue_name
 from tasks.league.core.tables import (
@@ -81,6 +82,7 @@ def player_card(session: Session, puuid: str, year: int | None = None, *, champi
         streak=streak(games),
         last_games=games[: -LAST_GAMES - 1 : -1],
         unstored=unstored(session, puuid),
+        without_player=listed_without(session, puuid),
     )
 
 

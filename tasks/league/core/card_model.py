@@ -145,6 +145,8 @@ class PlayerCard(BaseModel):
     last_games: list[Game]
     #: Listed matches and timelines that are not stored, by state, whatever the year.
     unstored: dict[str, int]
+    #: Stored matches that Riot lists for the player and that do not have them, whatever the year.
+    without_player: int = 0
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -60,6 +60,12 @@ def remarks(card: PlayerCard) -> list[str]:
     if card.unstored:
         kinds = ", ".join(f"{count:,} {state.lower()}" for state, count in card.unstored.items())
         said.append(f"Not stored of what Riot lists (matches and timelines): {kinds}.")
+    if card.without_player:
+        said.append(
+            f"{_count(card.without_player, 'match', 'matches')} that Riot lists for this player "
+            f"{'is' if card.without_player == 1 else 'are'} stored without them, as fetched with another "
+            "application's key: run league-recover-player."
+        )
     return said
 
 
@@ -153,5 +159,5 @@ def _tally(row: Tally) -> tuple[str, ...]:
     return f"{row.games:,}", f"{row.wins:,}", f"{row.win_rate:.1f} %", " / ".join(each), f"{row.kda:.2f}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+def _count(number: int, noun: str, plural: str | None = None) -> str:
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

@@ -4,7 +4,7 @@ A stored **payload** is the authority where it is what was stored: rows that dif
 without a request. Where it is gone or damaged the game is fetched again. About a match, and about its timeline, there
 is at most one finding:
 
-- FETCH: ask the API; nothing usable is stored.
+- FETCH: ask the API; nothing usable is stored, or what another application's key was answered.
 - DERIVE: write the rows anew from the stored payload.
 - MEND: only the fetch row contradicts what is stored.
 - LEAVE: answered 404 and not due yet, or cleaned away; listed, so that nobody wonders.
@@ -21,7 +21,8 @@ from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from tasks.league.core import fetches, statistics, storing
-from tasks.league.core.participants import UnreadablePayloadError, read_match, read_timeline
+from tasks.league.core.absence import ABSENT, is_without
+from tasks.league.core.participants import MatchRows, UnreadablePayloadError, read_match, read_timeline
 from tasks.league.core.payloads import DamagedPayloadError, content_of, load
 from tasks.league.core.tables import (
     BOT_PUUID,
@@ -66,6 +67,8 @@ class Finding:
     state: FetchState | None
     #: A payload is stored that is not what was stored; it must go, or it would be taken for the answer.
     damaged: bool = False
+    #: The player whose games are compared is not in it.
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ class RecoveryPlan:
     def undone(self) -> list[Finding]:
         """What a recovery should have done and has not; what Riot does not give it cannot do."""
         beyond = (FetchState.MISSING, FetchState.FAILED)
-        return [item for item in self.findings if item.action is not Action.LEAVE and item.state not in beyond]
+        # Who is not in a game that was just fetched is not in it at Riot's.
+        findings = (item for item in self.findings if not item.absent)
+        return [item for item in findings if item.action is not Action.LEAVE and item.state not in beyond]
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,14 @@ def ids_to_check(session: Session, puuid: str, listed_ids: Sequence[str], *, yea
     return [*dict.fromkeys(listed_ids), *extra]
 
 
-def check(session: Session, match_ids: Sequence[str], *, now: datetime, include_removed: bool = False) -> list[Finding]:
+def check(
+    session: Session,
+    match_ids: Sequence[str],
+    *,
+    now: datetime,
+    include_removed: bool = False,
+    puuid: str | None = None,
+) -> list[Finding]:
     """Compare some matches with what is stored about them; at most `CHUNK` at once keep the memory flat.
 
     Args:
@@ -128,13 +140,14 @@ def check(session: Session, match_ids: Sequence[str], *, now: datetime, include_
         match_ids: the matches.
         now: the present moment, which tells what is due.
         include_removed: fetch again what was cleaned away.
+        puuid: the player whose games these are; None where nobody need be in them.
     """
     stored = _load(session, match_ids)
     known = _known_puuids(session, stored)
     findings: list[Finding | None] = []
     for match_id in match_ids:
         for kind in FetchKind:
-            findings.append(_check_one(stored, known, match_id, kind, now, include_removed))
+            findings.append(_check_one(stored, known, match_id, kind, now, include_removed, puuid))
     # What was compared is in nobody's way any more; else a session would keep every payload.
     session.expunge_all()
     return [finding for finding in findings if finding is not None]
@@ -254,19 +267,30 @@ def _known_puuids(session: Session, stored: _Stored) -> set[str]:
 
 
 def _check_one(
-    stored: _Stored, known: set[str], match_id: str, kind: FetchKind, now: datetime, include_removed: bool
+    stored: _Stored,
+    known: set[str],
+    match_id: str,
+    kind: FetchKind,
+    now: datetime,
+    include_removed: bool,
+    puuid: str | None,
 ) -> Finding | None:
     fetch, payload = stored.fetches.get((match_id, kind)), stored.payloads.get((match_id, kind))
     state = fetch.state if fetch else None
 
-    damaged = False
+    wrong: str | None = None
+    damage: str | None
+    damaged = absent = False
 
     def finding(action: Action, reason: str) -> Finding:
-        return Finding(match_id, kind, action, reason, state, damaged)
+        return Finding(match_id, kind, action, reason, state, damaged, absent)
 
     try:
-        wrong = None if payload is None else _difference(stored, known, match_id, kind, content_of(payload))
-        damage = None if payload else "its payload is gone" if state is FetchState.STORED else _why_open(fetch)
+        if payload is None:
+            damage = "its payload is gone" if state is FetchState.STORED else _why_open(fetch)
+        else:
+            wrong, absent = _compare(stored, known, match_id, kind, content_of(payload), puuid)
+            damage = ABSENT if absent else None
     except DamagedPayloadError:
         damage, damaged = "its payload is damaged", True
     except UnreadablePayloadError as error:
@@ -300,14 +324,22 @@ def _why_open(fetch: Fetch | None) -> str:
             return "was never fetched"
 
 
-def _difference(stored: _Stored, known: set[str], match_id: str, kind: FetchKind, content: bytes) -> str | None:
-    """What about the rows is not as their payload gives it."""
+def _compare(
+    stored: _Stored, known: set[str], match_id: str, kind: FetchKind, content: bytes, puuid: str | None
+) -> tuple[str | None, bool]:
+    """What about the rows is not as their payload gives it, and whether the payload is without the player."""
     if kind is FetchKind.TIMELINE:
+        given = read_timeline(content, asked=match_id)
         timeline = stored.timelines.get(match_id)
-        if timeline is None:
-            return "its row is gone"
-        return _changed("its row", timeline.model_dump(), read_timeline(content, asked=match_id))
-    rows, match, participants = read_match(content, asked=match_id), stored.matches.get(match_id), stored.participants
+        wrong = "its row is gone" if timeline is None else _changed("its row", timeline.model_dump(), given)
+        return wrong, puuid is not None and is_without(puuid, content=content)
+    rows = read_match(content, asked=match_id)
+    absent = puuid is not None and is_without(puuid, content=content, rows=rows)
+    return _difference(stored, known, match_id, rows), absent
+
+
+def _difference(stored: _Stored, known: set[str], match_id: str, rows: MatchRows) -> str | None:
+    match, participants = stored.matches.get(match_id), stored.participants
     if match is None:
         return "its row is gone"
     if match.derivation != DERIVATION:
