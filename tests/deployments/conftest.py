@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from tests.conftest import drain_prefect
 from tests.servers import PrefectServer
 
 
@@ -21,6 +22,7 @@ def own_server(
     )
     server.start()
     yield server
+    drain_prefect()
     server.stop()
 
 
