@@ -158,7 +158,7 @@ def test_header_ranks_and_masteries(league_ledger: str) -> None:
         ("Ranked Flex", "Master", "1", "0", "0", "0.0 %"),
     ]
     assert [row[0] for row in mastery.rows] == [f"champion {n}" for n in (8, 7, 6, 5, 4)]
-    assert markdown(card, {}).startswith("# Blue Kitten&#35;NA1\n\n**NA1 · level 321**\n")
+    assert markdown(card, {}).startswith("# Blue Kitten\\#NA1\n\n**NA1 · level 321**\n")
 
 
 def test_a_standing_without_a_tier_is_unranked() -> None:

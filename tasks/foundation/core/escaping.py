@@ -42,7 +42,8 @@ def _visible(character: str) -> bool:
 def markdown_text(text: str, *, length: int = MAXIMUM_LENGTH) -> str:
     """A text as Markdown that shows it and does nothing else, in a paragraph, a heading or a cell of a table.
 
-    Punctuation with a meaning becomes character references, which CommonMark never takes for structure.
+    Punctuation with a meaning gets a backslash. Character references would do as well for CommonMark, but Prefect's UI
+    shows them as they are written.
 
     Args:
         text: as it came.
@@ -51,7 +52,7 @@ def markdown_text(text: str, *, length: int = MAXIMUM_LENGTH) -> str:
     line = printable(text, length=length)
     turned = any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in line)
     joined = _LINKS.sub(rf"\1{_WORD_JOINER}", line)
-    safe = _MEANING.sub(lambda found: f"&#{ord(found.group())};", joined)
+    safe = _MEANING.sub(r"\\\g<0>", joined)
     return f"{_ISOLATE}{safe}{_END_ISOLATE}" if turned else safe
 
 
