@@ -17,12 +17,14 @@ class Tracker:
         self._report = ProgressReport()
         self._step = ""
         self._from, self._to = 0.0, 0.0
+        #: Total, processed and failed of the last step that had items.
+        self._counts = 0, 0, 0
         self.total = 0
         self.processed = 0
         self.failed = 0
 
     async def step(self, name: str, begins: float, ends: float, *, total: int = 0) -> None:
-        """Begin a step.
+        """Begin a step. A step that begins at the end, such as `done`, shows the counts of the last one that had items.
 
         Args:
             name: shown to people.
@@ -30,8 +32,10 @@ class Tracker:
             ends: percent at which it ends.
             total: how many items it has.
         """
+        if self.total:
+            self._counts = self.total, self.processed, self.failed
         self._step, self._from, self._to = name, begins, ends
-        self.total, self.processed, self.failed = total, 0, 0
+        self.total, self.processed, self.failed = self._counts if begins >= 100 else (total, 0, 0)
         await self._show(None)
 
     async def item(self, current: str, *, failed: bool) -> None:

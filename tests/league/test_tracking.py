@@ -47,6 +47,7 @@ def test_progress_counts_all_batches_in_one(
     assert [progress.processed for progress in items] == list(range(1, 29))
     assert {progress.total for progress in items} == {28}
     assert items[-1].failed == result.missing > 0
+    assert (shown[-1].processed, shown[-1].total, shown[-1].failed) == (28, 28, result.missing), "what it came to"
     assert {progress.current for progress in items} <= set(sandbox.app.truth()["player"]["match_ids"])
 
 

@@ -47,7 +47,12 @@ QUEUES: Mapping[int, str] = MappingProxyType(
 
 #: `queueType` of league-v4.
 RANKED_QUEUES: Mapping[str, str] = MappingProxyType(
-    {"RANKED_SOLO_5x5": "Ranked Solo/Duo", "RANKED_FLEX_SR": "Ranked Flex", "RANKED_FLEX_TT": "Ranked Flex 3v3"}
+    {
+        "RANKED_SOLO_5x5": "Ranked Solo/Duo",
+        "RANKED_FLEX_SR": "Ranked Flex",
+        "RANKED_FLEX_TT": "Ranked Flex 3v3",
+        "CHERRY": "Arena",
+    }
 )
 
 
