@@ -181,9 +181,12 @@ def limits(as_json: AsJson = False) -> None:
         typer.echo(json.dumps(listed))
         return
     several = len({key for key, _ in found}) > 1
-    table = Table(*(["key"] if several else []), "route", "limit of", "used", "in flight", "blocked")
+    table = Table()
+    for heading in (*(["key"] if several else []), "route", "limit of", "used", "in flight", "blocked"):
+        # The method's whole name: two of them begin alike.
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("route", "used"))
     for key, bucket in found:
-        used = ", ".join(f"{count:,} of {w.limit:,} in {w.seconds:g} s" for w, count in bucket.used)
+        used = "\n".join(f"{count:,} of {w.limit:,} in {w.seconds:g} s" for w, count in bucket.used)
         blocked = f"{bucket.blocked_seconds:.0f} s" if bucket.blocked_seconds > 0 else ""
         cells = [bucket.route, bucket.method or "application", used or "not known yet", str(bucket.in_flight), blocked]
         table.add_row(*([key[:8], *cells] if several else cells))
