@@ -96,12 +96,14 @@ def _run(domains: tuple[str, ...], scratch: Path, console: Console, *, keep: boo
             for job, sandbox in zip(jobs, sandboxes, strict=True):
                 results.append(job.run_demo(scratch, sandbox, running, report))
         for result in results:
-            _show(result, console)
+            _show(result, console, keep=keep)
         if as_json:
             sys.stdout.write(json.dumps({result.domain: result.as_json() for result in results}) + "\n")
             sys.stdout.flush()
         if keep:
-            console.print(f"\nThe Prefect UI is at {running.ui_url}, the home at {scratch}. Ctrl-C stops.")
+            console.print(
+                f"\nThe Prefect UI is at {running.ui_url}, the home at {scratch}. Ctrl-C stops.", soft_wrap=True
+            )
             running.wait()
     return results
 
@@ -119,12 +121,14 @@ def _progress(console: Console) -> "Iterator[Report]":
         shown = progress.add_task("start", total=None)
 
         def report(step: str, done: int, total: int) -> None:
-            progress.update(shown, description=step, completed=done, total=total or None)
+            # `update` takes no total for one that stays as it was.
+            progress.tasks[shown].total = total or None
+            progress.update(shown, description=step, completed=done)
 
         yield report
 
 
-def _show(result: "DemoResult", console: Console) -> None:
+def _show(result: "DemoResult", console: Console, *, keep: bool) -> None:
     # Not the table's title, which would be folded to its width.
     console.print(f"{result.domain}: {'everything adds up' if result.ok else 'NOT RIGHT'}", style="bold")
     table = Table()
@@ -136,4 +140,5 @@ def _show(result: "DemoResult", console: Console) -> None:
     console.print(table)
     for problem in result.problems:
         console.print(f"[red]{problem}[/]")
-    console.print(f"Prefect UI: {result.ui}")
+    if keep:
+        console.print(f"Prefect UI: {result.ui}", soft_wrap=True)
