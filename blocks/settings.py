@@ -125,6 +125,24 @@ class LeagueSettings(SettingsGroup):
     )
     recheck_cap_seconds: float = Field(2_592_000, gt=0, description="The longest such time.")
 
+    @field_validator("riot_api_key")
+    @classmethod
+    def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
+        """A key as it can be sent; an empty variable is one that is not set."""
+        if key is None or not key.get_secret_value().strip():
+            return None
+        from blocks.riot.address import check_api_key
+
+        return SecretStr(check_api_key(key.get_secret_value()))
+
+    @field_validator("riot_base_url")
+    @classmethod
+    def _check_base_url(cls, template: str) -> str:
+        """An address that the key may be sent to."""
+        from blocks.riot.address import check_base_url
+
+        return check_base_url(template)
+
 
 class Settings(BaseSettings):
     """All of quintet's settings."""

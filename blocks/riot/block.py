@@ -1,8 +1,6 @@
 """The Riot API as a Prefect block: key, address, and what the key permits until the API has told."""
 
 import hashlib
-import re
-from ipaddress import ip_address
 from typing import ClassVar, Literal
 
 import httpx
@@ -11,6 +9,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
 from blocks.rate_ledger import RateLedger
 from blocks.rate_window import Window
+from blocks.riot.address import check_api_key, check_base_url
 from blocks.riot.client import RiotClient
 from blocks.riot.limits import RateLimiter
 from blocks.settings import settings
@@ -22,8 +21,6 @@ PROFILES: dict[str, tuple[Window, ...]] = {
 }
 #: Hexadecimal digits of the key's SHA-256 that tell keys apart where limits are kept.
 _FINGERPRINT = 16
-#: What may stand in a header: anything else in a key is a slip of copying.
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 class RiotApi(Block):
@@ -62,10 +59,7 @@ class RiotApi(Block):
     @field_validator("api_key")
     @classmethod
     def _check_api_key(cls, key: SecretStr) -> SecretStr:
-        text = key.get_secret_value().strip()
-        if not _VISIBLE.fullmatch(text):
-            raise ValueError("the key is empty, or holds characters that no key has")
-        return SecretStr(text)
+        return SecretStr(check_api_key(key.get_secret_value()))
 
     @field_validator("base_url")
     @classmethod
@@ -105,38 +99,3 @@ class RiotApi(Block):
             patience_seconds=league.patience_seconds if patience_seconds is None else patience_seconds,
             transport=transport,
         )
-
-
-def check_base_url(template: str) -> str:
-    """An address of the API with `{route}` in it.
-
-    Raises:
-        ValueError: it lacks `{route}`, holds more than an address, or would send the key unencrypted to another
-            machine.
-    """
-    if template.count("{route}") != 1 or template.replace("{route}", "").count("{"):
-        raise ValueError("the address must hold {route} once, as in https://{route}.api.riotgames.com")
-    problem = ""
-    try:
-        # What is sent is read by the same parser, so that both see the same host.
-        address = httpx.URL(template.replace("{route}", "route"))
-    except httpx.InvalidURL as error:
-        problem = str(error)
-    if problem:
-        raise ValueError(f"the address cannot be read: {problem}")
-    if address.scheme not in ("https", "http") or not address.host:
-        raise ValueError("the address must begin with https:// and a host")
-    if address.userinfo or address.query or address.fragment:
-        raise ValueError("the address must hold no user, no query and no fragment")
-    if address.scheme == "http" and not _is_loopback(address.host):
-        raise ValueError("an http address must be on this machine: the key would be sent unencrypted")
-    return template
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

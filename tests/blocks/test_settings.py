@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from blocks.settings import Settings, setting_fields
+from deployments.errors import expected
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,30 @@ def test_urls_of_postgresql_are_taken(url: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("QUINTET_DATABASE_URL", url)
     database_url = Settings().database_url
     assert database_url is not None and database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("RIOT_BASE_URL", "http://example.com", "must hold {route} once"),
+        ("RIOT_BASE_URL", "http://{route}.example.com", "sent unencrypted"),
+        ("RIOT_API_KEY", "RGAPI-secret and more", "holds characters that no key has"),
+    ],
+)
+def test_what_cannot_lead_to_riot_is_told_by_its_variable(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"QUINTET_LEAGUE__{name}", value)
+    with pytest.raises(ValidationError) as raised:
+        Settings()
+    message, code = expected(raised.value) or ("", 0)
+    assert code == 2 and f"QUINTET_LEAGUE__{name}: " in message and said in message
+    assert "secret" not in f"{message}{raised.value}"
+
+
+def test_an_empty_key_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUINTET_LEAGUE__RIOT_API_KEY", " ")
+    assert Settings().league.riot_api_key is None
 
 
 def test_every_setting_has_a_variable() -> None:

@@ -10,7 +10,8 @@ from pydantic import SecretStr, ValidationError
 from blocks.rate_ledger import RateLedger
 from blocks.rate_window import format_windows
 from blocks.riot import RiotApi
-from blocks.riot.block import PROFILES, check_base_url
+from blocks.riot.address import check_base_url
+from blocks.riot.block import PROFILES
 from blocks.settings import settings
 from tests.blocks.riot.stand_ins import KEY, PUUID, FreeLimiter, Script, account
 
