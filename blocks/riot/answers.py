@@ -8,15 +8,25 @@ A timeline's thousands of events stay small dictionaries: to read one costs abou
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Generic, NotRequired, TypeVar
+from typing import Annotated, Any, Generic, NotRequired, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
-from blocks.riot.routes import is_match_id
-
 T = TypeVar("T")
+
+#: What is stored as it comes must fit where it is stored, or the error would be the database's.
+_Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+#: Milliseconds since 1970, until the year 2100.
+_MOMENT = Field(ge=0, lt=4_102_444_800_000)
+#: Part of addresses and of logs.
+_Puuid = Annotated[str, Field(min_length=1, max_length=128, pattern="^[A-Za-z0-9_-]+$")]
+
+
+def _text(longest: int) -> Any:
+    # PostgreSQL has no NUL in text.
+    return Field(max_length=longest, pattern=r"^[^\x00]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +53,31 @@ class RiotDto(BaseModel):
 class AccountDto(RiotDto):
     """An account: the puuid, and the Riot ID it has now."""
 
-    puuid: str
-    game_name: str | None = None
-    tag_line: str | None = None
+    puuid: _Puuid
+    game_name: Annotated[str | None, _text(100)] = None
+    tag_line: Annotated[str | None, _text(32)] = None
 
 
 class SummonerDto(RiotDto):
     """A player on one platform. `revision_date` is in epoch milliseconds."""
 
-    puuid: str
-    profile_icon_id: int
-    revision_date: int
-    summoner_level: int
+    puuid: _Puuid
+    profile_icon_id: _Int32
+    revision_date: Annotated[int, _MOMENT]
+    summoner_level: _Int32
 
 
 class LeagueEntryDto(RiotDto):
     """A player's standing in one ranked queue."""
 
-    puuid: str
-    queue_type: str
-    league_id: str | None = None
-    tier: str | None = None
-    rank: str | None = None
-    league_points: int
-    wins: int
-    losses: int
+    puuid: _Puuid
+    queue_type: Annotated[str, _text(64)]
+    league_id: Annotated[str | None, _text(64)] = None
+    tier: Annotated[str | None, _text(32)] = None
+    rank: Annotated[str | None, _text(8)] = None
+    league_points: _Int32
+    wins: _Int32
+    losses: _Int32
     hot_streak: bool = False
     veteran: bool = False
     fresh_blood: bool = False
@@ -77,12 +87,12 @@ class LeagueEntryDto(RiotDto):
 class ChampionMasteryDto(RiotDto):
     """A player's mastery of one champion. `last_play_time` is in epoch milliseconds."""
 
-    puuid: str
-    champion_id: int
-    champion_level: int
-    champion_points: int
-    last_play_time: int | None = None
-    tokens_earned: int = 0
+    puuid: _Puuid
+    champion_id: _Int32
+    champion_level: _Int32
+    champion_points: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+    last_play_time: Annotated[int | None, _MOMENT] = None
+    tokens_earned: _Int32 = 0
 
 
 class MetadataDto(RiotDto):
@@ -226,17 +236,12 @@ class PlatformDataDto(RiotDto):
     incidents: tuple[StatusDto, ...] = ()
 
 
-def _match_id(text: str) -> str:
-    if not is_match_id(text):
-        raise ValueError("no match id")
-    return text
-
-
 ACCOUNT = TypeAdapter(AccountDto)
 SUMMONER = TypeAdapter(SummonerDto)
 LEAGUE_ENTRIES = TypeAdapter(list[LeagueEntryDto])
 CHAMPION_MASTERIES = TypeAdapter(list[ChampionMasteryDto])
-MATCH_IDS = TypeAdapter(list[Annotated[str, AfterValidator(_match_id)]])
+#: As Riot lists them: one that is no match id spoils no page.
+MATCH_IDS = TypeAdapter(list[str])
 MATCH = TypeAdapter(MatchDto)
 TIMELINE = TypeAdapter(TimelineDto)
 PLATFORM_DATA = TypeAdapter(PlatformDataDto)

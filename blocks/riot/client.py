@@ -103,7 +103,9 @@ class RiotClient(RiotConnection):
         queue: int | None = None,
         type: Literal["ranked", "normal", "tourney", "tutorial"] | None = None,
     ) -> list[str]:
-        """One page of a player's match ids, the newest first. Riot does not always heed the times: filter again.
+        """One page of a player's match ids, the newest first, as Riot lists them.
+
+        Riot does not always heed the times: filter again. Nothing but what has the form of a match id is one.
 
         Args:
             puuid: the player.

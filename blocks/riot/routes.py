@@ -44,7 +44,7 @@ REGIONALS: tuple[str, ...] = ("americas", "asia", "europe", "sea")
 _ACCOUNT_ROUTES: Mapping[str, str] = MappingProxyType({"sea": "asia"})
 
 #: `NA1_5018382378`: the platform and the number of the game there. The longest that the ledger takes is 32.
-MATCH_ID = re.compile(r"([A-Z]+[0-9]*)_[0-9]+")
+MATCH_ID = re.compile(r"([A-Z][A-Z0-9]{1,15})_[0-9]{1,15}")
 _MATCH_ID_LENGTH = 32
 
 

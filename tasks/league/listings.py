@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from blocks.engine import session
 from blocks.riot.client import RiotClient
 from blocks.riot.errors import RiotAnswerError, RiotNotFoundError, RiotRequestError
+from blocks.riot.routes import is_match_id
 from blocks.settings import settings
 from tasks.foundation.core.columns import utc_now
+from tasks.foundation.lifecycle import logger
 from tasks.foundation.retries import PLAYER_SYNC
 from tasks.league.account import Player
 from tasks.league.api import riot_client
@@ -90,14 +92,18 @@ async def _list(
 ) -> list[str]:
     pages, ids, more = Pages(incremental=incremental), list[str](), True
     while more:
-        page = await client.match_ids_by_puuid(
+        listed = await client.match_ids_by_puuid(
             player.puuid,
             regional=player.regional,
             start=pages.start,
             start_time=span.start_time,
             end_time=span.end_time,
         )
-        fresh, more = pages.take(page, await asyncio.to_thread(_known, player.puuid, page))
+        page = [match_id for match_id in listed if is_match_id(match_id)]
+        if len(page) < len(listed):
+            # One is not worth the others, and there is nothing that could be asked for by it.
+            logger(player=player.puuid[:8]).warning("Riot lists what is no match id", ids=len(listed) - len(page))
+        fresh, more = pages.take(page, await asyncio.to_thread(_known, player.puuid, page), size=len(listed))
         if year is None:
             ids += fresh
             continue

@@ -83,12 +83,15 @@ class Pages:
     ids: list[str] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
 
-    def take(self, page: Sequence[str], known: Collection[str] = ()) -> tuple[list[str], bool]:
+    def take(
+        self, page: Sequence[str], known: Collection[str] = (), *, size: int | None = None
+    ) -> tuple[list[str], bool]:
         """Take the page that was asked for.
 
         Args:
             page: what the API answered.
             known: those of its ids that were listed for this player before.
+            size: what it had in all, where some of that was no match id.
 
         Returns:
             The ids that no page had before, and whether to ask for another page. A full last page needs one more, to
@@ -99,7 +102,7 @@ class Pages:
         self.ids.extend(fresh)
         self.start += PAGE_SIZE
         nothing_new = self.incremental and set(page) <= set(known)
-        return fresh, len(page) >= PAGE_SIZE and bool(fresh) and not nothing_new
+        return fresh, (len(page) if size is None else size) >= PAGE_SIZE and bool(fresh) and not nothing_new
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ class _Wire(BaseModel):
 _Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 #: Thousands of times what a game has ever seen, and far enough from what a year's sum may be.
 _Count = Annotated[int, Field(ge=0, le=1_000_000)]
-#: Milliseconds since 1970, until the year 9999.
-_Moment = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
+#: Milliseconds since 1970, until the year 2100: a later game would be the newest for ever, and no plot reaches so far.
+_Moment = Annotated[int, Field(ge=0, lt=4_102_444_800_000)]
 _Name = Annotated[str, Field(max_length=100)]
 _Text64 = Annotated[str, Field(max_length=64)]
 _Text32 = Annotated[str, Field(max_length=32)]

@@ -64,13 +64,13 @@ def test_any_text_and_the_greatest_numbers_that_are_read_can_be_written(league_l
     name = "\x00\N{GRINNING FACE}" + "ß" * 98
     odd = participant(1, riotIdGameName=name, lane="\x00", goldEarned=2**31 - 1, kills=1_000_000, championId=-(2**31))
     for number in (1, 2, 3):
-        latest = {"gameStartTimestamp": 253_402_300_799_999, "gameEndTimestamp": None, "gameDuration": 2**31 * 1000}
+        latest = {"gameStartTimestamp": 4_102_444_799_999, "gameEndTimestamp": None, "gameDuration": 2**31 * 1000}
         store(match_body(f"NA1_{10**14 + number}", odd, **latest))
     with session("league", read_only=True) as opened:
         (player,) = opened.exec(select(Summoner)).all()
         assert player.game_name == name.replace("\x00", "\N{REPLACEMENT CHARACTER}")
         (year,) = opened.exec(select(YearlyStats)).all()
-        assert (year.year, year.total_gold_earned, year.total_kills) == (9999, 3 * (2**31 - 1), 3_000_000)
+        assert (year.year, year.total_gold_earned, year.total_kills) == (2099, 3 * (2**31 - 1), 3_000_000)
         assert year.most_played_champion == -(2**31)
 
 
