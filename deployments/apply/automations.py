@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.events.schemas.automations import Automation, AutomationCore
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from deployments.apply.deployments import Deployments
 from deployments.apply.kind import Values
@@ -88,8 +89,10 @@ async def _named(client: PrefectClient, name: str) -> list[Automation]:
 async def _delete(client: PrefectClient, automation: Automation) -> None:
     try:
         await client.delete_automation(automation.id)
-    except ObjectNotFound:
-        return
+    except PrefectHTTPStatusError as error:
+        # Another process was quicker.
+        if error.response.status_code != httpx.codes.NOT_FOUND:
+            raise
 
 
 def _comparable(automation: AutomationCore) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from pydicom.uid import UID, MediaStorageDirectoryStorage
 from pynetdicom import AE, _config
 from pynetdicom.presentation import build_context
 
+#: Wait for the answer to one instance.
+ANSWER_SECONDS = 120
 #: PS3.8 9.3.2.2: context ids are the odd numbers of a byte.
 MAXIMUM_CONTEXTS = 128
 ATTEMPTS = 3
@@ -61,6 +63,8 @@ def examine(path: Path) -> Sendable | None:
 def send(address: tuple[str, int], called_ae: str, files: Sequence[Sendable]) -> Iterator[tuple[Sendable, int | None]]:
     """Send files over one association; gives each with the status of its response, None where none came."""
     entity = AE(ae_title="SANDBOX_CT")
+    # On a machine at its limits an answer may take longer than pynetdicom's 30 s.
+    entity.dimse_timeout = ANSWER_SECONDS
     pairs = sorted({(file.sop_class_uid, file.transfer_syntax_uid) for file in files})[:MAXIMUM_CONTEXTS]
     association = entity.associate(*address, contexts=[build_context(*pair) for pair in pairs], ae_title=called_ae)
     try:

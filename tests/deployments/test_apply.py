@@ -84,6 +84,7 @@ async def test_what_is_no_longer_declared_is_removed_and_nothing_else(
         await client.upsert_global_concurrency_limit_by_name("somebody-elses", 3)
     queues = tuple(queue for queue in work_pools.WORK_QUEUES if queue.name != "dicom-maintenance")
     monkeypatch.setattr(work_pools, "WORK_QUEUES", queues)
+    declared = sorted(limits.LIMITS, key=lambda limit: limit.name)
     monkeypatch.setattr(limits, "LIMITS", ())
     catalogue = _without("every-minute")
     catalogue.model.deployments = [d for d in catalogue.deployments if d.name != "daily"]
@@ -91,7 +92,7 @@ async def test_what_is_no_longer_declared_is_removed_and_nothing_else(
         f"removed automation {TRIGGER}",
         "removed deployment dicom-clean-dustbin/daily",
         f"removed deployment {SWEEP}",
-        "removed limit dicom-deliveries",
+        *(f"removed limit {limit.name}" for limit in declared),
         "removed work queue dicom-maintenance",
     ]
     assert await _apply(get_client(), catalogue) == []

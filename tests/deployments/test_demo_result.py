@@ -45,7 +45,7 @@ def test_truth_is_read_from_the_senders_log_and_the_files(tmp_path: Path) -> Non
     assert truth.broken == {"no_meta.dcm"}
 
 
-@pytest.mark.parametrize("arguments", [["demo", "dicomm"], ["demo", "dicom", "league"]])
+@pytest.mark.parametrize("arguments", [["demo", "dicomm"], ["demo", "dicom", "radio"]])
 def test_an_unknown_domain_is_named(arguments: list[str]) -> None:
     said = subprocess.run(
         [sys.executable, "-m", "deployments.cli", *arguments], capture_output=True, text=True, check=False
