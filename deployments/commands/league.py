@@ -5,7 +5,11 @@ Players are named by their Riot ID, `NAME#TAG`, in quotes where the name has bla
 
 import asyncio
 import json
-from collections.abc import Mapping
+import logging
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +35,9 @@ app = typer.Typer(
 #: What `quintet league sync` starts.
 DEPLOYMENT = "league-sync-player/on-demand"
 
+#: Characters of a Riot ID at most: far more than Riot gives out.
+_LONGEST = 100
+
 RiotId = Annotated[str, typer.Argument(metavar="NAME#TAG", help="A Riot ID; in quotes where it has blanks.")]
 Year = Annotated[int | None, typer.Option(help="Only games of this UTC year.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -42,9 +49,13 @@ def split_riot_id(text: str) -> tuple[str, str]:
     Raises:
         ExpectedError: it is none.
     """
+    from tasks.foundation.core.escaping import printable
+
     game_name, _, tag_line = (part.strip() for part in text.rpartition("#"))
-    if not game_name or not tag_line or "#" in game_name:
-        raise ExpectedError(f"a Riot ID is a name, # and a tag, such as 'Blue Kitten#NA1', not {text!r}")
+    told = printable(text, length=_LONGEST)
+    # Control characters would reach the terminal when the ID is shown again.
+    if not game_name or not tag_line or "#" in game_name or len(text) > _LONGEST or not text.isprintable():
+        raise ExpectedError(f"a Riot ID is a name, # and a tag, such as 'Blue Kitten#NA1', not {told!r}")
     return game_name, tag_line
 
 
@@ -235,7 +246,8 @@ def sync(
     if as_json:
         typer.echo(json.dumps({"id": run[0], "name": run[1], "deployment": DEPLOYMENT}))
     else:
-        typer.echo(f"{run[0]}\nFollow it with `quintet status {run[0]}`, then `quintet league player '{riot_id}'`.")
+        card = f"quintet league player {shlex.quote(riot_id)}"
+        typer.echo(f"{run[0]}\nFollow it with `quintet status {run[0]}`, then `{card}`.")
 
 
 async def _sync_here(parameters: Mapping[str, Any]) -> "PlayerCard":
@@ -246,9 +258,28 @@ async def _sync_here(parameters: Mapping[str, Any]) -> "PlayerCard":
     from tasks.league.core.tables import DOMAIN
 
     async with connect():
-        result = await sync_player(**parameters)
+        with _no_traceback():
+            result = await sync_player(**parameters)
     with session(DOMAIN, read_only=True) as opened:
         return player_card(opened, result.puuid, result.year)
+
+
+@contextmanager
+def _no_traceback() -> Iterator[None]:
+    """Keep the flow's traceback off the terminal, where its message follows; the run in the UI has it."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.exc_info is None or os.environ.get("QUINTET_DEBUG") in ("1", "true")
+
+    # Another handler, which is none of a stream, sends the lines to the server.
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.StreamHandler)]
+    for handler in handlers:
+        handler.addFilter(wanted)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(wanted)
 
 
 async def _start(parameters: Mapping[str, Any]) -> tuple[str, str]:

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -88,10 +90,13 @@ def test_a_riot_id_is_split(text: str, parts: tuple[str, str]) -> None:
     assert split_riot_id(text) == parts
 
 
-@pytest.mark.parametrize("text", ["", "Kitten", "#NA1", "Kitten#", "a#b#c", " # "])
+@pytest.mark.parametrize(
+    "text", ["", "Kitten", "#NA1", "Kitten#", "a#b#c", " # ", "K\x1b[31m\n#NA1", "K" * 500 + "#NA1"]
+)
 def test_what_is_no_riot_id_is_said_so(text: str) -> None:
-    with pytest.raises(ExpectedError, match="a Riot ID is a name, # and a tag"):
+    with pytest.raises(ExpectedError, match="a Riot ID is a name, # and a tag") as raised:
         split_riot_id(text)
+    assert str(raised.value).isprintable() and len(str(raised.value)) < 200
 
 
 def test_the_card_is_shown_and_asks_nobody(kitten: str) -> None:
@@ -230,9 +235,12 @@ def test_sync_here_shows_the_card_of_what_riot_has(
         monkeypatch.setenv("QUINTET_LEAGUE__RIOT_BASE_URL", sandbox.base_url)
         settings.cache_clear()
         card = json.loads(call(*arguments).splitlines()[-1])
+        terminal = StringIO()
+        monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(terminal)])
         with pytest.raises(PlayerNotFoundError) as nobody:
             call("sync", "Nobody At All#XXX", "--here")
         assert expected(nobody.value) is not None
+        assert "PlayerNotFoundError" in terminal.getvalue() and "Traceback" not in terminal.getvalue()
     assert (card["puuid"], card["total"]["games"]) == (sandbox.player["puuid"], 5)
     with get_client(sync_client=True) as client:
         keys = [ArtifactFilter(key=ArtifactFilterKey(any_=[key])) for key in ("league-player-card", "league-failures")]
