@@ -69,7 +69,10 @@ async def recover_player(
     """
     await take_slot(SUBMISSION_LIMIT)
     report = await recover_player_data(game_name, tag_line, platform, routing, year, dry_run, include_removed)
-    rows = [{name: str(value) for name, value in item.model_dump().items()} for item in report.plan]
+    rows = [
+        {"match": item.match_id, "kind": item.kind.lower(), "action": item.action.lower(), "reason": item.reason}
+        for item in report.plan
+    ]
     await artifacts.table(TABLE_KEY, rows, describe(report))
     if not dry_run:
         await show_player_card(report.puuid, year)

@@ -61,9 +61,9 @@ async def test_a_recovery_shows_its_plan_does_it_and_leaves_a_card(limits: None,
         planned = await recover_player(*name, dry_run=True)
         assert everything() == before
         shown, text = await table(recovery.TABLE_KEY)
-        assert [(row["match_id"], row["kind"], row["action"]) for row in shown] == [
-            (victim["id"], "MATCH", "DERIVE"),
-            (victim["id"], "TIMELINE", "FETCH"),
+        assert [(row["match"], row["kind"], row["action"]) for row in shown] == [
+            (victim["id"], "match", "derive"),
+            (victim["id"], "timeline", "fetch"),
         ]
         assert "Dry run, nothing was changed. To do: **1** matches and timelines to fetch" in text
         assert sandbox.player["game_name"] not in json.dumps(shown) + text
