@@ -262,7 +262,7 @@ async def test_the_task_gives_the_card_and_leaves_text_and_pictures(
     assert card == card_of(year=2024)
     ((key, text),) = left
     assert key == "league-player-card"
-    assert "## Champions" in text and "## KDA over the last 20 games" in text
+    assert "## Champions" in text and "## KDA over time" in text
     assert text.count("data:image/png;base64,") == 2
     assert len(text) < 200_000
 

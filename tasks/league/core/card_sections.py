@@ -144,7 +144,7 @@ def markdown(card: PlayerCard, pictures: Mapping[str, str]) -> str:
         if section.title == "Champions" and WIN_RATE in pictures:
             parts.append(pictures[WIN_RATE])
     if KDA in pictures:
-        parts += [f"## KDA over the last {card.rolling_games} games", pictures[KDA]]
+        parts += ["## KDA over time", pictures[KDA]]
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,9 +14,9 @@ def win_rate_plot(card: PlayerCard) -> bytes:
 
 
 def kda_plot(card: PlayerCard) -> bytes:
-    """KDA over the last games, over time, with all of them as a dashed line; a PNG file."""
+    """KDA over time, each point of the games just before, with all of them as a dashed line; a PNG file."""
     line = Line("KDA", [(point.at, point.kda) for point in card.kda_over_time])
-    title = _titled(f"KDA over the last {card.rolling_games} games", card)
+    title = _titled(f"KDA of {card.rolling_games} games at a time", card)
     overall = card.total.kda if card.total.games else None
     return line_plot(title, [line], unit="(kills + assists) / deaths", reference=overall)
 
