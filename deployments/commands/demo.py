@@ -49,14 +49,14 @@ def demo(
     if unknown := [name for name in chosen if name not in DOMAINS]:
         raise ExpectedError(f"no demo of {', '.join(unknown)}; there is one of: {', '.join(DOMAINS)}")
     console = Console(stderr=as_json)
-    with _scratch_home(keep) as scratch:
+    with _scratch_home() as scratch:
         results = _run(chosen, scratch, console, keep=keep, as_json=as_json)
     if not all(result.ok for result in results):
         raise typer.Exit(1)
 
 
 @contextmanager
-def _scratch_home(keep: bool) -> Iterator[Path]:
+def _scratch_home() -> Iterator[Path]:
     """A home that nothing else uses, as this process and its children see it."""
     scratch = Path(tempfile.mkdtemp(prefix="quintet-demo-"))
     # A database, a server or a profile of the user's must not be touched.
@@ -73,8 +73,7 @@ def _scratch_home(keep: bool) -> Iterator[Path]:
     try:
         yield scratch
     finally:
-        if not keep:
-            shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _run(domains: tuple[str, ...], scratch: Path, console: Console, *, keep: bool, as_json: bool) -> "list[DemoResult]":
