@@ -87,7 +87,7 @@ def _settings_error(error: BaseException) -> tuple[str, int] | None:
         for problem in error.errors(include_url=False, include_input=False):
             name = _variable(problem["loc"])
             unknown = problem["type"] == "extra_forbidden"
-            problems.setdefault(name, []).append(_unknown_setting(name) if unknown else problem["msg"])
+            problems.setdefault(name, []).append(_unknown_setting(name) if unknown else _said(problem["msg"]))
     elif sources is not None and isinstance(error, sources.SettingsError):
         # It names the outermost group only.
         problems = {name: ['no JSON list, such as ["one", "two"]'] for name in _unreadable_lists()}
@@ -96,6 +96,11 @@ def _settings_error(error: BaseException) -> tuple[str, int] | None:
         return None
     lines = [f"  {name}: {'; '.join(said)}" for name, said in problems.items()]
     return "\n".join(["settings are wrong (docs/settings.md lists all of them):", *lines]), 2
+
+
+def _said(message: str) -> str:
+    """A validator's message without what pydantic puts before it."""
+    return message.removeprefix("Value error, ")
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

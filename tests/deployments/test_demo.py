@@ -135,7 +135,8 @@ def test_the_card_of_the_player_is_in_the_prefect_ui(demo: Demo) -> None:
         )
         text = page.inner_text("body")
     assert len(widths) >= 2 and min(widths) > 300
-    assert "Nøkken" in text and "KDA" in text
+    assert "Nøkken 夜の猫#NA1" in text and "KDA over time" in text
+    assert "&#" not in text, "a character reference that Prefect's UI shows as it is written"
 
 
 @pytest.mark.parametrize("name", ["worker", "dicom-listener"])
