@@ -62,12 +62,20 @@ def queues_table() -> str:
 
 def limits_table() -> str:
     """Every global concurrency limit."""
-    rows = ["| limit | slots | freed per second | for |", "|---|---|---|---|"]
+    rows = ["| limit | slots | freed | for |", "|---|---|---|---|"]
     rows += [
-        f"| `{limit.name}` | {limit.limit} | {limit.slot_decay_per_second or 'on release'} | {limit.reason} |"
+        f"| `{limit.name}` | {limit.limit} | {_freed(limit.slot_decay_per_second)} | {limit.reason} |"
         for limit in LIMITS
     ]
     return "\n".join(rows)
+
+
+def _freed(per_second: float) -> str:
+    """How often a slot comes back, in the words of the former rates."""
+    if not per_second:
+        return "on release"
+    a_minute = per_second * 60
+    return f"{a_minute:g} a minute" if a_minute >= 1 else f"{a_minute * 60:g} an hour"
 
 
 #: File below `docs/` and name of the place in it -> what stands there.
