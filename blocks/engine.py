@@ -31,6 +31,15 @@ BUSY_TIMEOUT_MS = 30_000
 # Nothing that must outlast a power cut hangs on a commit in these; all others write to the disk itself.
 _QUICK_DOMAINS = frozenset({"rates"})
 
+_WITH_BACKUP = "restore your backup, and start again."
+#: What is to be done where a domain's file is damaged, once it was moved aside.
+_AFTER_DAMAGE = {
+    "dicom": "restore your backup, and start again: received files are adopted from the spool.",
+    "league": "restore your backup, or run `quintet apply` for an empty one, and start again: league-recover-player "
+    "fetches what is missing.",
+    "rates": "run `quintet apply`, and start again: the limits are learned anew.",
+}
+
 
 class LedgerError(Exception):
     """A domain's database cannot be used."""
@@ -140,7 +149,7 @@ def ledger_errors(domain: str) -> Iterator[None]:
         if "not a database" in said or "malformed" in said:
             raise LedgerCorruptError(
                 f"{sqlite_path(domain)} is damaged ({error.orig}). Stop quintet, move the file and its -wal and -shm "
-                "aside, restore your backup, and start again: received files are adopted from the spool."
+                f"aside, {_AFTER_DAMAGE.get(domain, _WITH_BACKUP)}"
             ) from error
         if "no such table" in said or "no such column" in said or "does not exist" in said:
             raise LedgerOutdatedError(

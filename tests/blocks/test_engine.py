@@ -54,6 +54,21 @@ def test_a_damaged_file_is_named(home: Path) -> None:
         check_integrity("dicom")
 
 
+@pytest.mark.parametrize(
+    ("domain", "then"),
+    [
+        ("dicom", "adopted from the spool"),
+        ("league", "league-recover-player"),
+        ("rates", "learned anew"),
+        ("x", "backup"),
+    ],
+)
+def test_a_damaged_file_is_mended_in_the_way_of_its_domain(home: Path, domain: str, then: str) -> None:
+    sqlite_path(domain).write_bytes(b"no database" * 1000)
+    with pytest.raises(LedgerCorruptError, match=rf"{domain}\.db is damaged .*{then}"):
+        check_integrity(domain)
+
+
 def test_missing_tables_say_what_to_run(ledger: str) -> None:
     with session("dicom") as opened:
         opened.connection().execute(text("DROP TABLE dicom_delivery_attempt"))
