@@ -21,6 +21,10 @@ MARGIN_SECONDS = 0.002
 DRIFT = 0.0002
 # While no window is known, answered requests are kept for as long as the longest window that Riot is known to use.
 UNKNOWN_SECONDS = 600.0
+# What a broken or hostile server may say costs no more than this: entries in memory, windows to look at, and a wait.
+LARGEST_LIMIT = 1_000_000
+_MOST_WINDOWS = 16
+_LONGEST_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +77,27 @@ def _pairs(text: str) -> list[tuple[int, float]]:
         if not (colon and number.isdecimal()):
             raise ValueError(f"{text!r} is no list of LIMIT:SECONDS")
         length = float(seconds)
-        if not 0 < length < math.inf:
-            raise ValueError(f"{text!r} holds a window of no length")
+        if not 0 < length <= _LONGEST_SECONDS:
+            raise ValueError(f"{text!r} holds a window of no length, or one of more than a day")
         pairs.append((int(number), length))
+    if len(pairs) > _MOST_WINDOWS:
+        raise ValueError(f"a list of {len(pairs)} windows is none of a rate limit")
     return pairs
 
 
 def parse_windows(text: str) -> tuple[Window, ...]:
     """Read windows such as `100:120,20:1`, any number in any order; the shortest comes first.
 
-    Of two windows of the same length the stricter one is kept.
+    Of two windows of the same length the stricter one is kept; a limit beyond `LARGEST_LIMIT` is taken for that.
 
     Raises:
-        ValueError: it is no such list, or holds a window that lets nothing through or has no length.
+        ValueError: it is no such list, or holds a window that lets nothing through, has no length or outlasts a day.
     """
     found: dict[float, int] = {}
     for limit, seconds in _pairs(text):
         if limit < 1:
             raise ValueError(f"{text!r} holds a window that lets nothing through")
-        found[seconds] = min(limit, found.get(seconds, limit))
+        found[seconds] = min(limit, found.get(seconds, LARGEST_LIMIT))
     return tuple(Window(limit, seconds) for seconds, limit in sorted(found.items()))
 
 

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocks.rate_window import Phantom, RateLog, Window, format_windows, parse_counts, parse_windows
+from blocks.rate_window import (
+    LARGEST_LIMIT,
+    Phantom,
+    RateLog,
+    Window,
+    format_windows,
+    parse_counts,
+    parse_windows,
+)
 
 LAW = settings(max_examples=60, deadline=None)
 
@@ -334,6 +342,15 @@ def test_windows_in_any_order(text: str) -> None:
 def test_what_is_no_list_of_windows(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_windows(text)
+
+
+def test_what_a_hostile_server_says_is_bounded() -> None:
+    assert parse_windows(f"{10**40}:1") == (Window(LARGEST_LIMIT, 1),)
+    for text in ("1:1e9", ",".join(f"1:{seconds}" for seconds in range(1, 500))):
+        with pytest.raises(ValueError, match=r"day|windows"):
+            parse_windows(text)
+        with pytest.raises(ValueError, match=r"day|windows"):
+            parse_counts(text)
 
 
 @LAW
