@@ -98,6 +98,7 @@ class OwnerWatch:
     def dead(self, connection: Connection, owners: set[int]) -> set[int]:
         """Those of `owners` that are dead. Their rows are removed."""
         rows = {row.id: row for row in connection.execute(_READ)}
+        self._seen = {owner: seen for owner, seen in self._seen.items() if owner in rows}
         now = time.monotonic()
         found = set()
         for owner in owners - {self._me.id}:

@@ -113,6 +113,8 @@ class RouteState:
         self.mirror = Mirror(assumed)
         # The version that the mirror is at; None: to be read whole.
         self.version: int | None = None
+        # The newest version that this process ever saw.
+        self.newest = 0
         # The route's clock at the last transaction, and this process's just before it.
         self.last: tuple[float, float] | None = None
         self.beaten = self.watched = self.cleaned = -math.inf
@@ -155,7 +157,7 @@ class RouteState:
             # Whether it was committed or not: the next transaction reads everything anew.
             self.version = None
             raise
-        self.version = turn.version
+        self.version = self.newest = turn.version
 
 
 class _Turn:
@@ -169,6 +171,11 @@ class _Turn:
         self._changed: set[str] = set()
         row = self._lock()
         self._id = row.id
+        # A database server that crashed, or was restored, may come back without its last commits; others may have
+        # written other ones in their place.
+        fell_back = row.version < state.newest
+        if fell_back:
+            state.version = None
         self.reread = state.version is None
         self._before = time.monotonic()
         self._clock, self._offset, lost = self._read_clock(row)
@@ -180,7 +187,7 @@ class _Turn:
         self._mirror = state.mirror
         for _, log in self._mirror.everything():
             log.prune(self._clock)
-        if lost:
+        if lost or fell_back:
             self._doubt()
         self._look_after_owners()
 

@@ -4,6 +4,7 @@ What counts is what a server counted on its own clock.
 """
 
 import asyncio
+import itertools
 import os
 import sys
 import time
@@ -19,7 +20,7 @@ import blocks.rate_mirror
 import blocks.rate_route
 from blocks.engine import LedgerOutdatedError, LedgerUnreadableError, engine
 from blocks.rate_ledger import RateLedger, read_rates
-from blocks.rate_owners import Owner
+from blocks.rate_owners import Owner, OwnerWatch
 from blocks.rate_route import Finish, Outcome, RouteState
 from blocks.rate_window import AnswerLimits, Window, parse_windows
 from tests.rate_server import CountingServer, client, connected
@@ -245,6 +246,28 @@ async def test_old_requests_are_removed(rates: str, monkeypatch: pytest.MonkeyPa
                 permit.finished(AnswerLimits())
     assert _count("SELECT count(*) FROM rate_request") <= 20
     assert _count("SELECT count(*) FROM rate_owner") == 0
+
+
+def test_a_database_that_lost_its_last_commits_is_read_anew_and_doubted(rates: str) -> None:
+    me = Owner.here()
+    state = RouteState(KEY, "americas", parse_windows("4:1000"), me, OwnerWatch(me), itertools.count(1))
+    told = AnswerLimits(application=parse_windows("4:1000"), method=parse_windows("2000:10"))
+    assert state.transact([], ["match"], frozenset()).granted == [1]
+    state.transact([Finish(1, "match", time.monotonic(), told)], [], frozenset())
+    # It came back at its first version, and another process was there first: its second is not the one known here.
+    with engine("rates").begin() as connection:
+        connection.execute(text("UPDATE rate_route SET version = 1"))
+        connection.execute(
+            text(
+                "INSERT INTO rate_request (owner, number, route_id, method, granted_at, received_at, weight, version) "
+                "SELECT 7, n, id, 'match', clock, clock, 1, 1 FROM rate_route, (SELECT 1 AS n UNION SELECT 2) AS two"
+            )
+        )
+    # One is left, and goes alone.
+    assert state.transact([], ["match", "match"], frozenset()).granted == [2, None]
+    assert read_rates(KEY)[0].used == ((Window(4, 1000), 4),)
+    state.transact([Finish(2, "match", time.monotonic(), told)], [], frozenset())
+    assert state.transact([], ["match"], frozenset()).granted == [None]
 
 
 @pytest.mark.parametrize("step", [1e6, -1e6])
