@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 
 from blocks.riot.errors import RiotKeyError
@@ -17,12 +18,21 @@ R = TypeVar("R")
 async def run_step(step: Task[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run an async task as part of what runs now.
 
-    Inside a flow or task run it becomes a task run of its own, retried by its own policy and shown in the UI. Outside
-    (a task called through `.fn`, in a script or a test) it is called as it is, and needs no Prefect server.
+    Inside a flow or task run it becomes a task run of its own and is shown in the UI. In a flow it is retried by its
+    own policy. In a task only that task is, which then asks for what is still open and nothing else: were both, one
+    would wait six times as long for an API that is away before anybody is told.
+
+    Outside (a task called through `.fn`, in a script or a test) it is called as it is, and needs no Prefect server.
     """
-    if FlowRunContext.get() is None and TaskRunContext.get() is None:
-        return await step.fn(*args, **kwargs)
-    return await step(*args, **kwargs)
+    if TaskRunContext.get() is not None:
+        return await step.with_options(retries=0, on_failure=[_left_to_the_task_around])(*args, **kwargs)
+    if FlowRunContext.get() is not None:
+        return await step(*args, **kwargs)
+    return await step.fn(*args, **kwargs)
+
+
+def _left_to_the_task_around(_task: Task[..., Any], _run: TaskRun, _state: State[Any]) -> None:
+    """In place of the report of a last failure: it is none while the task around can be tried again."""
 
 
 @asynccontextmanager
