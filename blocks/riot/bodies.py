@@ -10,7 +10,7 @@ import httpx
 
 B = TypeVar("B", bytes, bytearray)
 
-#: After decoding. The greatest real timelines have 2 MB; something a hundred times that is no answer of Riot's.
+#: After decoding. The greatest real timelines have 2 MB; something sixteen times that is no answer of Riot's.
 LARGEST_BODY = 32 * 1024**2
 
 #: zlib and gzip, told apart by the header.
@@ -78,6 +78,9 @@ def _within(body: B, largest: int) -> B:
 
 def _unpacked(unpacker: "zlib._Decompress", chunk: bytes, room: int) -> bytes:
     """What a chunk unpacks to, at most `room` bytes of it; more than fits is never held."""
+    if unpacker.eof:
+        # What follows the end of the stream is read, so that the connection can be used again, and not kept.
+        return b""
     try:
         return unpacker.decompress(chunk, room)
     except zlib.error:

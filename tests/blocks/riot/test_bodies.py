@@ -54,6 +54,23 @@ async def test_the_limit_is_that_after_decoding() -> None:
         assert not caught.value.passes
 
 
+async def test_what_follows_a_compressed_body_is_not_kept() -> None:
+    packed, piece = gzip.compress(b"[]"), bytes(64 * 1024)
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield packed
+        for _ in range(64):
+            yield piece
+
+    tracemalloc.start()
+    try:
+        response = httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=endless())
+        assert await read_body(response) == b"[]"
+        assert tracemalloc.get_traced_memory()[1] < 1024**2
+    finally:
+        tracemalloc.stop()
+
+
 async def test_a_small_body_cannot_fill_the_memory() -> None:
     bomb = gzip.compress(bytes(64 * 1024**2))
     tracemalloc.start()
