@@ -28,7 +28,7 @@ _ROUTES = text("SELECT id, route, clock, clock_offset FROM rate_route WHERE key_
 
 @dataclass(frozen=True, slots=True)
 class BucketUse:
-    """What one bucket is at. `method` is None for the application's; Not `learned`: its windows are not known."""
+    """What one bucket is at. `method` is None for the application's; not `learned`: its windows are not known."""
 
     route: str
     method: str | None
