@@ -106,6 +106,8 @@ def _make_engine(url: str, schema: str) -> Engine:
         # A plan that was made while the tables were empty reads them whole; PostgreSQL would keep it for a connection
         # until it next gathers statistics, and a first sync would slow down with every match.
         options = f"-csearch_path={schema},public -cplan_cache_mode=force_custom_plan"
+        # Who waited for a row's lock must then see what the other wrote, whatever the server's own default is.
+        options += r" -cdefault_transaction_isolation=read\ committed"
         options += " -csynchronous_commit=off" if quick else ""
         return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args={"options": options})
     made = create_engine(url, hide_parameters=True, connect_args={"check_same_thread": False})

@@ -328,3 +328,13 @@ def test_commits_of_rates_wait_for_no_disk(rates: str) -> None:
             assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 1
         else:
             assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == "off"
+
+
+@pytest.mark.parametrize("rates", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+def test_whatever_the_server_isolates_who_waited_for_the_lock_sees_what_was_written(rates: str) -> None:
+    with engine("rates").begin() as connection:
+        name = connection.execute(text("SELECT current_database()")).scalar_one()
+        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
+    engine("rates").dispose()
+    with engine("rates").connect() as connection:
+        assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == "read committed"
