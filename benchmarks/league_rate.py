@@ -1,6 +1,6 @@
 """Which part of the permitted rate a limiter reaches without a single 429, from the server's own log.
 
-    uv run python benchmarks/league_rate.py [--quick] [--keys 20:1,100:12 500:10] [--periods 3]
+    uv run python benchmarks/league_rate.py [--quick] [--side-by-side 3] [--periods 3]
 
 Each cell runs against a fresh sandbox of the Riot API with one-way latencies of 5 to 60 ms, on fixed and on sliding
 windows: a development key (its 120 s scaled to 12 s) and a production key. `possible` is what the windows let through
@@ -20,12 +20,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from blocks.settings import LeagueSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 LATENCY = "0.005:0.06"
@@ -39,6 +42,8 @@ PEERS = {
     "pyrate-limiter": ("pyrate-limiter",),
     "aiolimiter": ("aiolimiter",),
 }
+#: Our requests in flight: the setting's default. The peers' are in `Cell.at_once`.
+AT_ONCE = LeagueSettings().requests_at_once
 QUICK = ("riotwatcher x1", "limits moving")
 _START_SECONDS = 60
 
@@ -156,7 +161,7 @@ def ours(processes: int = 1, end: signal.Signals | None = None) -> Callable[[Cel
             environment.pop("QUINTET_DATABASE_URL", None)
             migrate = "from deployments.migrations import migrate; migrate('rates')"
             subprocess.run([sys.executable, "-c", migrate], cwd=ROOT, env=environment, check=True)
-            command = [sys.executable, "benchmarks/league_rate_ours.py", server.base_url, str(cell.at_once)]
+            command = [sys.executable, "benchmarks/league_rate_ours.py", server.base_url, str(AT_ONCE)]
             running = [stack.enter_context(client(command, environment)) for _ in range(processes)]
             first = server.first()
             if end is not None:
@@ -200,6 +205,7 @@ def main() -> None:
     parser.add_argument("--keys", nargs="+", default=["20:1,100:12", "500:10"], help="windows of each key")
     parser.add_argument("--periods", type=int, default=3, help="longest windows in a run")
     parser.add_argument("--only", help="only limiters whose name contains this")
+    parser.add_argument("--side-by-side", type=int, default=1, help="cells measured at once")
     parser.add_argument("--pulsefire-python", default="3.12", help="a Python that pulsefire runs on")
     options = parser.parse_args()
     scenarios: dict[str, Callable[[Cell, Server], None]] = {
@@ -211,14 +217,22 @@ def main() -> None:
     scenarios |= {name: peer(name, options.pulsefire_python) for name in (QUICK if options.quick else PEERS)}
     chosen = {name: run for name, run in scenarios.items() if options.only is None or options.only in name}
     absent = [name for name in chosen if name in PEERS and not can_be_had(name, options.pulsefire_python)]
-    cells = []
-    for key in options.keys:
-        for mode in ("fixed", "sliding"):
-            for name, run in chosen.items():
-                if name in absent:
-                    continue
-                cells.append(measure(Cell(name, mode, key, options.periods), run))
-                print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
+    wanted = [
+        (Cell(name, mode, key, options.periods), run)
+        for key in options.keys
+        for mode in ("fixed", "sliding")
+        for name, run in chosen.items()
+        if name not in absent
+    ]
+
+    def measured(cell: Cell, run: Callable[[Cell, Server], None]) -> dict[str, Any]:
+        found = measure(cell, run)
+        print(json.dumps(found), file=sys.stderr, flush=True)
+        return found
+
+    # Each has a server of its own and waits most of the time.
+    with ThreadPoolExecutor(options.side_by_side) as threads:
+        cells = list(threads.map(lambda each: measured(*each), wanted))
     print(json.dumps({"latency_seconds": LATENCY, "absent": absent, "cells": cells}, indent=2))
 
 

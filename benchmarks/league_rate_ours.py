@@ -14,6 +14,8 @@ from blocks.rate_ledger import RateLedger
 from blocks.rate_window import parse_windows
 from blocks.riot.client import RiotClient
 
+# Longer than any round trip here.
+ANSWER_SECONDS = 0.3
 ASSUMED = parse_windows("20:1,100:120")
 
 
@@ -22,7 +24,7 @@ async def main(base_url: str, at_once: int) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
 
     async def worker(client: RiotClient) -> None:
-        while True:
+        while not ended.is_set():
             await client.platform_status("na1")
 
     ledger = RateLedger("benchmark", ASSUMED)
@@ -30,12 +32,15 @@ async def main(base_url: str, at_once: int) -> None:
     async with RiotClient(key, base_url, ledger, requests_at_once=at_once) as client:
         workers = [asyncio.create_task(worker(client)) for _ in range(at_once)]
         waiting = asyncio.create_task(ended.wait())
-        done, _ = await asyncio.wait([waiting, *workers], return_when=asyncio.FIRST_COMPLETED)
-        for task in (waiting, *workers):
+        await asyncio.wait([waiting, *workers], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        # As a worker that is stopped does: what is on its way is awaited, what waits for its turn is not.
+        _, pending = await asyncio.wait(workers, timeout=ANSWER_SECONDS)
+        for task in pending:
             task.cancel()
-        await asyncio.gather(waiting, *workers, return_exceptions=True)
-        for task in done - {waiting}:
-            task.result()
+        for outcome in await asyncio.gather(*workers, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
 
 
 if __name__ == "__main__":
