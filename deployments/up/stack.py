@@ -23,6 +23,12 @@ from deployments.up.server import DEFAULT_PORT, HOST, api_url_of, server_spec, u
 from deployments.up.supervisor import Supervisor
 from deployments.work_pools import WORK_POOL, critical_queues
 
+#: What clients say while they wait for the outside world belongs to the run that waits. A background task has no flow
+#: run to send its lines to; they are in its process's own log.
+_LOGGING = {
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "blocks",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
 READY_SECONDS = 60.0
 # A first start on a slow or busy machine takes a while; nobody should think that it hangs.
 STILL_SECONDS = 5
@@ -196,7 +202,8 @@ class Stack:
         self._api_url = given or api_url_of(port)
         # A server of somebody else's may need the key that is in the user's own Prefect profile.
         own_home = {} if given or os.environ.get("PREFECT_HOME") else {"PREFECT_HOME": str(root / "prefect")}
-        self._exits.enter_context(_environment(PREFECT_API_URL=self._api_url, **own_home))
+        logging = {name: os.environ.get(name, value) for name, value in _LOGGING.items()}
+        self._exits.enter_context(_environment(PREFECT_API_URL=self._api_url, **logging, **own_home))
         server = None
         if not given:
             self._on_step("start Prefect's server")
@@ -207,11 +214,7 @@ class Stack:
         self._apply(server)
         self._on_step("start workers")
         if options.task_worker:
-            # A background task has no flow run to send its log lines to; they are in this process's own log.
-            quiet = {"PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
-            self._supervisor.start(
-                ChildSpec("task-worker", "deployments.services.task_worker", environment=quiet, stage=2)
-            )
+            self._supervisor.start(ChildSpec("task-worker", "deployments.services.task_worker", stage=2))
         if options.listener:
             self._on_step("start the DICOM listener")
             self._listener = self._start_listener(listener_port, root / "dicom" / "listener.json")

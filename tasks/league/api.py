@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
+from pydantic import ValidationError
+
 from blocks.riot.block import RiotApi
 from blocks.riot.client import RiotClient
 from blocks.settings import settings
@@ -29,6 +31,9 @@ async def riot_api() -> RiotApi:
         return RiotApi(api_key=league.riot_api_key, base_url=league.riot_base_url, key_profile=league.riot_key_profile)
     try:
         return await RiotApi.aload(league.riot_api_block)
+    except ValidationError:
+        # A document that cannot be read is another matter than none.
+        raise
     except ValueError:
         # What Prefect raises where there is no such document, or no server to ask for one.
         raise RiotKeyMissingError(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from blocks.riot.errors import RiotError, RiotKeyError, RiotNotFoundError
+from blocks.riot.errors import RiotError, RiotKeyError, RiotNotFoundError, RiotUnavailableError
 from tasks.league.api import riot_client
 from tasks.league.core.participants import UnreadablePayloadError
 from tasks.league.core.tables import FetchKind
@@ -22,15 +22,16 @@ async def fetch_one(match_id: str, kind: FetchKind, store: Callable[[bytes], R])
         store: writes the body in a transaction; called in a thread.
 
     Raises:
-        RiotError: Riot does not have it, refuses or does not answer; the ledger says so, and asks again later.
+        RiotError: Riot does not have it or refuses; the ledger says so, and asks again later. A key that is refused and
+            an API that is away change nothing there.
         UnreadablePayloadError: the answer cannot be read; same.
     """
     try:
         async with riot_client() as client:
             answer = await (client.match(match_id) if kind is FetchKind.MATCH else client.timeline(match_id))
         return await asyncio.to_thread(store, answer.body)
-    except RiotKeyError:
-        # Says nothing of the match.
+    except (RiotKeyError, RiotUnavailableError):
+        # Says nothing of the match: the run fails, and the match stays as it was.
         raise
     except RiotNotFoundError:
         await asyncio.to_thread(note_missing, match_id, kind)

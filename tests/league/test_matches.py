@@ -20,6 +20,7 @@ from tasks.league.batches import OUTAGE, BatchResult, Item, Outcome, fetch_items
 from tasks.league.core.participants import UnreadablePayloadError
 from tasks.league.core.tables import DOMAIN, Fetch, FetchKind, FetchState, Match, Participant, Payload, Timeline
 from tasks.league.matches import MatchSync, sync_match_data_atomic, sync_matches
+from tasks.league.timelines import sync_match_timeline_atomic
 from tests.league.conftest import riot
 from tests.league.killing import rows
 
@@ -169,6 +170,19 @@ def test_items_without_an_answer_fail_where_others_got_one_and_else_the_run_does
         result = asyncio.run(sync_matches.fn([(silent, FetchKind.MATCH), *((each, FetchKind.MATCH) for each in good)]))
     assert (result.failed, result.matches_stored) == (1, len(good))
     assert fetch_of(silent).state is FetchState.FAILED
+
+
+def test_an_api_that_is_away_is_no_fault_of_the_match_asked_for(
+    league_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUINTET_LEAGUE__PATIENCE_SECONDS", "0.01")
+    with riot(matches=20, error_rate=1.0) as sandbox:
+        match_id = ids_of(sandbox)[0]
+        for one in (sync_match_data_atomic, sync_match_timeline_atomic):
+            with pytest.raises(RiotUnavailableError):
+                asyncio.run(one.fn(match_id))
+    with session(DOMAIN, read_only=True) as opened:
+        assert opened.exec(select(Fetch)).all() == []
 
 
 def test_an_api_that_goes_away_half_way_is_noticed_before_all_items_were_tried(
