@@ -201,7 +201,7 @@ class Stack:
         check_ports()
         self._api_url = given or api_url_of(port)
         # A server of somebody else's may need the key that is in the user's own Prefect profile.
-        own_home = {} if given or os.environ.get("PREFECT_HOME") else {"PREFECT_HOME": str(root / "prefect")}
+        own_home = {} if given or os.environ.get("PREFECT_HOME") else _own_prefect_home(root)
         logging = {name: os.environ.get(name, value) for name, value in _LOGGING.items()}
         self._exits.enter_context(_environment(PREFECT_API_URL=self._api_url, **logging, **own_home))
         server = None
@@ -298,6 +298,16 @@ class Stack:
             if child.restarts or self._stop.wait(0.05):
                 break
         raise StackError(f"the DICOM listener does not start:\n{child.tail()}")
+
+
+def _own_prefect_home(root: Path) -> dict[str, str]:
+    """Prefect's settings of a stack that keeps to itself."""
+    home = {"PREFECT_HOME": str(root / "prefect")}
+    if any(os.environ.get(name) for name in ("PREFECT_RESULTS_LOCAL_STORAGE_PATH", "PREFECT_LOCAL_STORAGE_PATH")):
+        return home
+    # `task.delay(...)` leaves the parameters in a file where the terminal's own Prefect home is, and a task worker that
+    # looks for them elsewhere forgets the task without a word to anybody.
+    return {**home, "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(Path.home() / ".prefect" / "storage")}
 
 
 @contextlib.contextmanager

@@ -22,8 +22,10 @@ from deployments.up import child as child_module
 from deployments.up.child import Child, ChildSpec
 from deployments.up.ports import PortInUseError, require_free
 from deployments.up.supervisor import AlreadyRunningError, HomeError, Supervisor
+from tests.league.conftest import riot
 
 PATIENCE_SECONDS = 60.0
+ROOT = Path(__file__).parent.parent.parent
 
 
 def eventually(what: Callable[[], Any]) -> Any:
@@ -200,13 +202,28 @@ def test_up_can_make_a_work_pool_of_another_type_anew(monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def up(home: Path, prefect_template: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]]:
+def user(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's home directory, with nothing in it."""
+    folder = home.parent / "user"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+def terminal(**more: str) -> dict[str, str]:
+    """The environment of a terminal in which nothing is said of Prefect but this."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | more
+
+
+@pytest.fixture
+def up(
+    home: Path, user: Path, prefect_template: Path
+) -> Iterator[Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]]:
     """Starts `quintet up` in a home of its own, with Prefect's schema already in place."""
     (home / "prefect").mkdir()
     for file in prefect_template.parent.glob(f"{prefect_template.name}*"):
         shutil.copy(file, home / "prefect" / file.name)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {
+    settings = {
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         "PREFECT_SERVER_UI_ENABLED": "false",
@@ -217,7 +234,12 @@ def up(home: Path, prefect_template: Path) -> Iterator[Callable[..., tuple[subpr
     def start(*options: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
         command = [sys.executable, "-m", "deployments.cli", "up", "--json", "--port", "0", *options]
         process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            env=terminal(**settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         running.append(process)
         assert process.stdout is not None and process.stderr is not None
@@ -268,6 +290,30 @@ def test_children_end_with_a_killed_up_which_can_be_started_again(up: Any, home:
     process, again = up("--no-workers", "--no-task-worker", "--no-listener")
     assert set(again["children"]) == {"prefect-server"}
     assert again["listener"] is None
+
+
+def test_a_background_task_of_another_terminal_is_run_and_followed_by_its_id(up: Any, home: Path) -> None:
+    with riot(matches=4) as sandbox:
+        _, ready = up("--no-workers", "--no-listener")
+        # All that `up` says of other commands.
+        environment = terminal(PREFECT_API_URL=ready["api"], QUINTET_HOME=str(home))
+
+        def run(*command: str) -> str:
+            arguments = [sys.executable, *command]
+            done = subprocess.run(arguments, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+            return done.stdout
+
+        handed_over = "import sys; from tasks.league import sync_player_data as task"
+        handed_over += "; print(task.delay(*sys.argv[1:]).task_run_id)"
+        run_id = run("-c", handed_over, sandbox.player["game_name"], sandbox.player["tag_line"]).split()[-1]
+
+        def ended() -> bool:
+            found = httpx.get(f"{ready['api']}/task_runs/{run_id}").json()
+            return found.get("state_type") in ("COMPLETED", "FAILED", "CRASHED")
+
+        eventually(ended)
+        status = json.loads(run("-m", "deployments.cli", "status", run_id, "--json"))
+    assert (status["state"], status["flow"], status["progress"]["step"]) == ("Completed", None, "done")
 
 
 def test_up_says_which_port_is_taken(home: Path) -> None:
