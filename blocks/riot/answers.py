@@ -1,8 +1,9 @@
 """What the Riot API answers, typed: the fields that are used, under Riot's names in snake case.
 
-Fields are validated and everything else is ignored, so that new fields and enumeration values break nothing. What the
-payloads of some year (2022 to 2026) lack has a default. A test holds every field against Riot's OpenAPI schema, and
-every model against real payloads.
+Fields are validated and everything else is ignored, so that new fields and enumeration values break nothing. What a
+match or timeline lacks, or says null for, is None: payloads of some years (2022 to 2026) lack fields, and Riot writes
+null in those of games that never began. A test holds every field against Riot's OpenAPI schema, and every model against
+real payloads.
 
 A timeline's thousands of events stay small dictionaries: to read one costs about as much as parsing its JSON.
 """
@@ -98,45 +99,47 @@ class ChampionMasteryDto(RiotDto):
 class MetadataDto(RiotDto):
     """What a payload is about; `participants` are puuids, `BOT` for bots."""
 
-    data_version: str = ""
+    data_version: str | None = None
     match_id: str
-    participants: tuple[str, ...] = ()
+    participants: tuple[str | None, ...] | None = None
 
 
 class PerkStyleDto(RiotDto):
     """A tree of runes; `description` is `primaryStyle` or `subStyle`."""
 
-    description: str = ""
+    description: str | None = None
     style: int | None = None
 
 
 class PerksDto(RiotDto):
     """The runes of a participant."""
 
-    styles: tuple[PerkStyleDto, ...] = ()
+    styles: tuple[PerkStyleDto, ...] | None = None
 
 
 class ParticipantDto(RiotDto):
     """One player, or bot, in one game."""
 
-    participant_id: int
-    puuid: str
+    participant_id: int | None = None
+    puuid: str | None = None
     riot_id_game_name: str | None = None
+    #: What `riot_id_game_name` was called for some patches before 14.5.
+    riot_id_name: str | None = None
     riot_id_tagline: str | None = None
     #: Before 2024 the only name.
     summoner_name: str | None = None
-    team_id: int
+    team_id: int | None = None
     player_subteam_id: int | None = None
     placement: int | None = None
     champion_id: int
-    champion_name: str = ""
-    champ_level: int = 0
+    champion_name: str | None = None
+    champ_level: int | None = None
     individual_position: str | None = None
     team_position: str | None = None
     role: str | None = None
     lane: str | None = None
     win: bool
-    game_ended_in_early_surrender: bool = False
+    game_ended_in_early_surrender: bool | None = None
     kills: int
     deaths: int
     assists: int
@@ -144,17 +147,17 @@ class ParticipantDto(RiotDto):
     total_minions_killed: int = 0
     neutral_minions_killed: int = 0
     total_damage_dealt_to_champions: int = 0
-    vision_score: int = 0
-    time_played: int = 0
-    item0: int = 0
-    item1: int = 0
-    item2: int = 0
-    item3: int = 0
-    item4: int = 0
-    item5: int = 0
-    item6: int = 0
-    summoner1_id: int = 0
-    summoner2_id: int = 0
+    vision_score: int | None = None
+    time_played: int | None = None
+    item0: int | None = None
+    item1: int | None = None
+    item2: int | None = None
+    item3: int | None = None
+    item4: int | None = None
+    item5: int | None = None
+    item6: int | None = None
+    summoner1_id: int | None = None
+    summoner2_id: int | None = None
     perks: PerksDto | None = None
 
 
@@ -162,19 +165,19 @@ class InfoDto(RiotDto):
     """A game. Timestamps are in epoch milliseconds, 0 for games that were aborted before they began."""
 
     end_of_game_result: str | None = None
-    game_creation: int = 0
-    game_duration: int = 0
+    game_creation: int | None = None
+    game_duration: int | None = None
     #: Without it, `game_duration` is in milliseconds (before patch 11.20).
     game_end_timestamp: int | None = None
-    game_id: int = 0
-    game_mode: str = ""
-    game_start_timestamp: int = 0
-    game_type: str = ""
-    game_version: str = ""
-    map_id: int = 0
+    game_id: int | None = None
+    game_mode: str | None = None
+    game_start_timestamp: int | None = None
+    game_type: str | None = None
+    game_version: str | None = None
+    map_id: int | None = None
     participants: tuple[ParticipantDto, ...]
-    platform_id: str = ""
-    queue_id: int = 0
+    platform_id: str | None = None
+    queue_id: int | None = None
 
 
 class MatchDto(RiotDto):
@@ -194,14 +197,14 @@ class FramesTimeLineDto(RiotDto):
     """What happened in one interval. `timestamp` is milliseconds into the game."""
 
     timestamp: int
-    events: tuple[EventsTimeLineDto, ...] = ()
+    events: tuple[EventsTimeLineDto, ...] | None = None
 
 
 class InfoTimeLineDto(RiotDto):
     """The course of a game. `frame_interval` is in milliseconds."""
 
     end_of_game_result: str | None = None
-    frame_interval: int
+    frame_interval: int | None = None
     frames: tuple[FramesTimeLineDto, ...]
 
 
@@ -214,7 +217,7 @@ class TimelineDto(RiotDto):
     @property
     def event_count(self) -> int:
         """How many events all frames hold."""
-        return sum(len(frame.events) for frame in self.info.frames)
+        return sum(len(frame.events or ()) for frame in self.info.frames)
 
 
 class StatusDto(RiotDto):

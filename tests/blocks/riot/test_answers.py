@@ -85,7 +85,7 @@ def test_real_matches(file: Path) -> None:
     for ours, theirs in zip(match.info.participants, raw["info"]["participants"], strict=True):
         told = ours.model_dump(by_alias=True, exclude_unset=True, exclude={"perks"})
         assert told == {name: theirs[name] for name in told}
-        assert ours.perks is not None
+        assert ours.perks is not None and ours.perks.styles is not None
         assert [style.style for style in ours.perks.styles] == [one["style"] for one in theirs["perks"]["styles"]]
 
 
@@ -99,7 +99,7 @@ def test_real_timelines(file: Path) -> None:
     assert [frame.timestamp for frame in timeline.info.frames] == [one["timestamp"] for one in raw["info"]["frames"]]
     assert timeline.event_count == sum(len(one["events"]) for one in raw["info"]["frames"])
     # What an event holds besides its type costs memory and nobody reads it here.
-    assert all(event.keys() <= {"type"} for frame in timeline.info.frames for event in frame.events)
+    assert all(event.keys() <= {"type"} for frame in timeline.info.frames for event in frame.events or ())
 
 
 def test_what_a_later_year_adds_is_ignored() -> None:
@@ -111,6 +111,25 @@ def test_a_frame_without_participants() -> None:
     frame = {"timestamp": 0, "events": [{"type": "NEW_KIND", "x": 1}], "participantFrames": None}
     body = {"metadata": {"matchId": "NA1_1"}, "info": {"frameInterval": 0, "frames": [frame]}}
     assert read_answer(REQUEST, answers.TIMELINE, json.dumps(body).encode()).event_count == 1
+
+
+def test_null_is_nothing_wherever_the_statistics_need_nothing() -> None:
+    needed = {"championId", "win", "kills", "deaths", "assists"}
+    player = {**dict.fromkeys(field.alias or "" for field in answers.ParticipantDto.model_fields.values()), "win": True}
+    player |= dict.fromkeys(needed - {"win"}, 1)
+    for none in ("goldEarned", "totalMinionsKilled", "neutralMinionsKilled", "totalDamageDealtToChampions"):
+        del player[none]
+    info = dict.fromkeys(field.alias or "" for field in answers.InfoDto.model_fields.values())
+    body = {
+        "metadata": {"matchId": "NA1_1", "dataVersion": None, "participants": None},
+        "info": {**info, "participants": [player, {**player, "perks": {"styles": None}}]},
+    }
+    first, second = read_answer(REQUEST, answers.MATCH, json.dumps(body).encode()).info.participants
+    assert (first.puuid, first.item0, first.perks, first.kills) == (None, None, None, 1)
+    assert second.perks is not None and second.perks.styles is None
+    frame = {"timestamp": 0, "events": None}
+    timeline = {"metadata": {"matchId": "NA1_1"}, "info": {"frameInterval": None, "frames": [frame]}}
+    assert read_answer(REQUEST, answers.TIMELINE, json.dumps(timeline).encode()).event_count == 0
 
 
 def test_answers_cannot_be_changed() -> None:
