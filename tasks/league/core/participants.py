@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from tasks.league.core.regions import regional_of
@@ -31,11 +31,17 @@ class _Wire(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", strict=True, hide_input_in_errors=True)
 
 
-_Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of numbers: 3.0 is the integer 3, for Riot's schema too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_WHOLE = BeforeValidator(_whole)
+_Int32 = Annotated[int, _WHOLE, Field(ge=-(2**31), le=2**31 - 1)]
 #: Thousands of times what a game has ever seen, and far enough from what a year's sum may be.
-_Count = Annotated[int, Field(ge=0, le=1_000_000)]
+_Count = Annotated[int, _WHOLE, Field(ge=0, le=1_000_000)]
 #: Milliseconds since 1970, until the year 2100: a later game would be the newest for ever, and no plot reaches so far.
-_Moment = Annotated[int, Field(ge=0, lt=4_102_444_800_000)]
+_Moment = Annotated[int, _WHOLE, Field(ge=0, lt=4_102_444_800_000)]
 _Name = Annotated[str, Field(max_length=100)]
 _Text64 = Annotated[str, Field(max_length=64)]
 _Text32 = Annotated[str, Field(max_length=32)]
@@ -58,7 +64,8 @@ class _Perks(_Wire):
 
 class _Participant(_Wire):
     participant_id: _Int32 | None = None
-    puuid: str
+    #: Without one, as a bot: a row that is nobody's.
+    puuid: str | None = None
     riot_id_game_name: _Name | None = None
     #: What `riotIdGameName` was called in 2023.
     riot_id_name: _Name | None = None
@@ -102,7 +109,7 @@ class _Info(_Wire):
     game_creation: _Moment | None = None
     game_start_timestamp: _Moment | None = None
     game_end_timestamp: _Moment | None = None
-    game_duration: Annotated[int, Field(ge=0, le=2**31 * 1000)] | None = None
+    game_duration: Annotated[int, _WHOLE, Field(ge=0, le=2**31 * 1000)] | None = None
     game_mode: _Text64 | None = None
     game_type: _Text64 | None = None
     game_version: _Text64 | None = None
@@ -127,7 +134,7 @@ class _Frame(_Wire):
 
 class _TimelineInfo(_Wire):
     end_of_game_result: _Text64 | None = None
-    frame_interval: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    frame_interval: Annotated[int, _WHOLE, Field(ge=0, le=2**31 - 1)] | None = None
     frames: list[_Frame]
 
 
@@ -209,7 +216,7 @@ def _text(value: str | None) -> str:
 
 
 def _puuid(participant: _Participant, place: int) -> str:
-    if participant.puuid in ("", BOT_PUUID):
+    if not participant.puuid or participant.puuid == BOT_PUUID:
         return BOT_PUUID
     if _PUUID.fullmatch(participant.puuid) is None:
         raise UnreadablePayloadError(f"info.participants[{place}].puuid: not a puuid")

@@ -21,7 +21,8 @@ from tasks.foundation.core.tables import moment, one_of
 
 DOMAIN = "league"
 
-#: What Riot writes in place of a bot's puuid; five participants of one game may bear it.
+#: What Riot writes in place of a bot's puuid, and what is stored where it writes none; five participants of one game
+#: may bear it.
 BOT_PUUID = "BOT"
 #: Raised when a column is added that stored payloads can fill: `recover_player_data` then derives the rows anew.
 DERIVATION = 1

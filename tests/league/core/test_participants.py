@@ -107,9 +107,28 @@ def test_a_name_is_a_riot_id_only_with_a_tagline(
 
 
 def test_bots_are_rows_and_nobody() -> None:
-    rows = read_match(match_body("NA1_1", participant(1), participant(2, puuid="BOT"), participant(3, puuid="")))
-    assert [row["puuid"] for row in rows.participants[1:]] == ["BOT", "BOT"]
+    told = match("NA1_1", participant(1), participant(2, puuid="BOT"), participant(3, puuid=""), participant(4))
+    told["info"]["participants"] += [participant(5, puuid=None)]
+    told["info"]["participants"][3]["puuid"] = None
+    rows = read_match(json.dumps(told).encode())
+    assert [row["puuid"] for row in rows.participants[1:]] == ["BOT"] * 4
     assert rows.puuids == (participant(1)["puuid"],)
+
+
+def _with_points(told: Any) -> Any:
+    """The same, with every whole number written as 3.0."""
+    if isinstance(told, dict):
+        return {name: _with_points(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [_with_points(value) for value in told]
+    return float(told) if type(told) is int else told
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    told, timeline = match(), json.loads(timeline_body())
+    assert b"1.0" in json.dumps(_with_points(told)).encode()
+    assert read_match(json.dumps(_with_points(told)).encode()) == read_match(json.dumps(told).encode())
+    assert read_timeline(json.dumps(_with_points(timeline)).encode()) == read_timeline(json.dumps(timeline).encode())
 
 
 def test_what_old_games_lack_is_empty() -> None:
