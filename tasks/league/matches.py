@@ -16,7 +16,7 @@ from tasks.foundation.retries import MATCH_PROCESSING
 from tasks.league.api import riot_client
 from tasks.league.batches import BatchResult, Item, Outcome, fetch_items
 from tasks.league.core.storing import store_match
-from tasks.league.core.tables import BOT_PUUID, DOMAIN, FetchKind, FetchState, Match, Participant
+from tasks.league.core.tables import BOT_PUUID, DOMAIN, FetchKind, FetchState, Match, Participant, Timeline
 from tasks.league.routing import check_routing
 from tasks.league.single import fetch_one
 from tasks.league.tracking import items_tracked
@@ -37,7 +37,7 @@ class MatchSync(BaseModel):
     participants_count: int
     #: The player who was asked for took part; None where none was.
     took_part: bool | None = None
-    #: Its timeline is stored as well.
+    #: Its timeline is stored as well; the flow `league-sync-match` fetches it where the player took part.
     timeline_synced: bool = False
 
 
@@ -82,6 +82,7 @@ async def sync_match_data_atomic(
 def _store(match_id: str, body: bytes, puuid: str | None) -> MatchSync:
     with session(DOMAIN) as opened:
         stored = store_match(opened, body, match_id=match_id, now=utc_now())
+        timeline = opened.get(Timeline, match_id) is not None
     return MatchSync(
         match_id=match_id,
         platform=stored.platform,
@@ -89,6 +90,7 @@ def _store(match_id: str, body: bytes, puuid: str | None) -> MatchSync:
         created=stored.created,
         participants_count=stored.participants,
         took_part=None if puuid is None else puuid in stored.puuids,
+        timeline_synced=timeline,
     )
 
 
@@ -104,6 +106,7 @@ def _stored(match_id: str, puuid: str | None) -> MatchSync | None:
             created=False,
             participants_count=match.participant_count,
             took_part=None if puuid is None else _took_part(opened, match_id, puuid),
+            timeline_synced=opened.get(Timeline, match_id) is not None,
         )
 
 

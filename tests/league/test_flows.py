@@ -114,9 +114,11 @@ async def test_a_match_brings_its_timeline_where_the_player_took_part(limits: No
         with_another = await sync_match(second, puuid=sandbox.accounts["idle"]["puuid"])
         alone = await sync_match(third)
         timeline = await sync_timeline(third)
+        again = await sync_match(third)
     assert (with_player.took_part, with_player.timeline_synced) == (True, True)
     assert (with_another.took_part, with_another.timeline_synced) == (False, False)
     assert (alone.took_part, alone.timeline_synced, timeline.status) == (None, False, "created")
+    assert (again.created, again.timeline_synced) == (False, True)
     with session(DOMAIN, read_only=True) as opened:
         assert set(opened.exec(select(Match.match_id)).all()) == {first, second, third}
         assert set(opened.exec(select(Timeline.match_id)).all()) == {first, third}
