@@ -192,6 +192,8 @@ _SECRET = "a-very-private-value"
         ("info/participants/1/kills", "7", "info.participants[1].kills:"),
         ("info/participants/1/kills", -1, "info.participants[1].kills:"),
         ("info/participants/1/kills", 1.5, "info.participants[1].kills:"),
+        ("info/participants/1/kills", float("inf"), "info.participants[1].kills:"),
+        ("info/participants/1/goldEarned", 1e300, "info.participants[1].goldEarned:"),
         ("info/participants/1/kills", True, "info.participants[1].kills:"),
         ("info/participants/1/goldEarned", 2**31, "info.participants[1].goldEarned:"),
         ("info/participants/1/championId", 10**400, "info.participants[1].championId:"),
