@@ -40,7 +40,8 @@ async def test_a_coroutine_function_stays_one() -> None:
     async def halve(number: int) -> int:
         return number // 2
 
-    assert halve.isasync and await halve.fn(4) == 2
+    assert inspect.iscoroutinefunction(halve.fn)
+    assert await halve.fn(4) == 2
 
 
 def test_the_former_policies_of_the_player_system() -> None:
