@@ -49,8 +49,8 @@ def test_the_former_policies_of_the_player_system() -> None:
         policy.name: (policy.retries, policy.base_seconds, policy.cap_seconds)
         for policy in (PLAYER_SYNC, MATCH_PROCESSING, TIMELINE_PROCESSING, RECOVERY, MAINTENANCE)
     }
-    assert declared["player_sync"] == (3, 60, 600) and PLAYER_SYNC.delays == [60, 120, 240]
-    assert declared["match_processing"] == (5, 30, 300) and MATCH_PROCESSING.delays == [30, 60, 120, 240, 300]
+    assert declared["player_sync"] == (3, 60.0, 600.0) and PLAYER_SYNC.delays == [60, 120, 240]
+    assert declared["match_processing"] == (5, 30.0, 300.0) and MATCH_PROCESSING.delays == [30, 60, 120, 240, 300]
     assert [declared[name][0] for name in ("timeline_processing", "recovery", "maintenance")] == [3, 2, 1]
 
 
