@@ -4,10 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from blocks.engine import engine, sqlite_path
 from blocks.rate_ledger import RateLedger
 from blocks.rate_window import AnswerLimits
+from blocks.riot import RiotApi
 from blocks.settings import settings
 from tasks.league import health
 from tasks.league.api import riot_api
@@ -49,15 +51,32 @@ def test_a_refused_key_is_told_with_where_to_get_another(league_files: Path) -> 
         assert sandbox.key not in report.model_dump_json()
 
 
-def test_no_key_and_one_that_no_key_can_be_are_told(league_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_is_told_with_where_to_put_one(league_files: Path) -> None:
     settings.cache_clear()
     assert "QUINTET_LEAGUE__RIOT_API_KEY" in wrong(check())["key"].what_to_do
-    monkeypatch.setenv("QUINTET_LEAGUE__RIOT_API_KEY", "RGAPI with spaces")
-    settings.cache_clear()
+
+
+def test_a_document_with_what_no_key_can_be_is_told_without_it(
+    league_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def damaged() -> RiotApi:
+        return RiotApi(api_key=SecretStr("RGAPI with spaces"))
+
+    monkeypatch.setattr(health, "riot_api", damaged)
     report = check()
     assert wrong(report)["key"].what == "no key can look so"
     assert "spaces" not in report.model_dump_json()
     assert [finding.name for finding in report.findings] == [name for name in ALL if name != "limits"]
+
+
+def test_such_a_key_in_a_setting_is_told_without_it(league_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUINTET_LEAGUE__RIOT_API_KEY", "RGAPI with spaces")
+    settings.cache_clear()
+    with pytest.raises(ValidationError, match="riot_api_key") as error:
+        check()
+    assert "spaces" not in str(error.value)
+    monkeypatch.undo()
+    settings.cache_clear()
 
 
 def test_an_api_that_is_away_is_told_soon(league_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
