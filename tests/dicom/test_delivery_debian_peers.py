@@ -54,7 +54,8 @@ def test_storescp_that_refuses_is_retried_later(home: Path, tmp_path: Path) -> N
     ids = add(spool(home, 2))
     with storescp(tmp_path / "refusing", port, "--refuse"):
         assert deliver(archive(port), ids) == DeliveryCounts(retry=2)
-    assert "rejected" in (rows(ids)[0].reason or "")
+    # It closes the connection at once after its rejection; on a busy machine only the lost connection is seen.
+    assert any(told in (rows(ids)[0].reason or "") for told in ("rejected", "does not answer"))
     with storescp(tmp_path / "out", port):
         assert deliver(archive(port), ids) == DeliveryCounts(verified=2)
     assert received(tmp_path / "out") == 2
