@@ -37,6 +37,8 @@ _AFTER_DAMAGE = {
     "dicom": "restore your backup, and start again: received files are adopted from the spool.",
     "league": "restore your backup, or run `quintet apply` for an empty one, and start again: league-recover-player "
     "fetches what is missing.",
+    "traders": "restore your backup, or run `quintet apply` for an empty one, and start again: traders are discovered "
+    "anew, and their positions and histories fetched.",
     "rates": "run `quintet apply`, and start again: the limits are learned anew.",
 }
 

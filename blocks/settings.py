@@ -144,6 +144,76 @@ class LeagueSettings(SettingsGroup):
         return check_base_url(template)
 
 
+class TradersSettings(SettingsGroup):
+    """The trader leaderboard: the exchange, and how its traders are found, tracked and ranked."""
+
+    exchange_url: str = Field("https://api.hyperliquid.xyz", description="Address of the exchange's `/info`.")
+    exchange_ws_url: str = Field("wss://api.hyperliquid.xyz/ws", description="Address of its WebSocket.")
+    egress: str = Field(
+        "default",
+        pattern=r"^[a-z0-9][a-z0-9.-]{0,39}$",
+        description="Name of the IP address that this process calls from: who shares it shares the limits.",
+    )
+    weight_per_minute: int = Field(1200, ge=120, description="Weight that the exchange permits one address.")
+    weight_window_seconds: float = Field(60, gt=0, description="In how many seconds; other than 60 for tests only.")
+    requests_at_once: int = Field(20, ge=1, description="Requests to `/info` in flight, per worker process.")
+    request_seconds: float = Field(20, gt=0, description="Time one request may take.")
+    patience_seconds: float = Field(
+        900, gt=0, description="Time that a request is retried on 429, 5xx and connection errors before it has failed."
+    )
+    coins: str = Field("BTC,ETH,SOL,AVAX,SUI", description="Coins whose trades are followed, comma separated.")
+    subscriptions: int = Field(1000, ge=1, description="Subscriptions that the exchange permits one address.")
+    connections: int = Field(10, ge=1, description="WebSocket connections that it permits.")
+    new_connections_per_minute: int = Field(30, ge=1, description="New ones that it permits a minute.")
+    messages_per_minute: int = Field(2000, ge=1, description="Messages that it permits to be sent a minute.")
+    subscriptions_per_connection: int = Field(100, ge=1, description="Coins that share one connection.")
+    subscribe_interval_seconds: float = Field(0.1, ge=0, description="Pause between two subscriptions.")
+    ping_seconds: float = Field(20, gt=0, le=30, description="Time between two pings.")
+    silence_seconds: float = Field(50, gt=0, description="A connection that is silent for so long is taken for dead.")
+    reconnect_base_seconds: float = Field(0.5, gt=0, description="First wait before a reconnect; doubles, with jitter.")
+    reconnect_cap_seconds: float = Field(60, gt=0, description="The longest such wait.")
+    batch_trades: int = Field(10_000, ge=1, description="Trades that one transaction stores at most.")
+    flush_seconds: float = Field(1, gt=0, description="Time after which fewer are stored too.")
+    queue_trades: int = Field(
+        200_000, ge=1, description="Trades in memory at most: a slow database slows the reading down."
+    )
+    settle_seconds: float = Field(2, ge=0, description="Time after which no earlier trade is expected on a connection.")
+    gap_fill_weight: int = Field(
+        600, ge=0, description="Weight that one gap may cost to be filled from the fills of single traders."
+    )
+    track_seconds: float = Field(70, gt=0, description="Time that one run of the tracking takes at most.")
+    history_share: float = Field(
+        0.25, ge=0, le=1, description="Part of the weight that goes to histories while both they and positions are due."
+    )
+    history_hours: float = Field(6, gt=0, description="Time after which an active trader's history is fetched again.")
+    recheck_base_seconds: float = Field(60, gt=0, description="Wait after a trader could not be polled; doubles.")
+    recheck_cap_seconds: float = Field(21_600, gt=0, description="The longest such wait.")
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis on whose channel `trade_events` position changes are published; unset: rows and events.",
+    )
+    minimum_days: int = Field(30, ge=2, description="Days with a return that a trader needs to be ranked.")
+    minimum_volume: float = Field(1000, ge=0, description="Volume in USD that a trader needs to be ranked.")
+    minimum_equity: float = Field(100, ge=0, description="Equity in USD below which a day has no return.")
+    minimum_round_trips: int = Field(5, ge=0, description="Closed positions that a trader needs to be ranked.")
+    standings_kept: int = Field(100, ge=1, description="Places that each run keeps as rows in each profile.")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
+        """A Redis URL; an empty variable is one that is not set, and the error tells nothing of it."""
+        if url is None or not url.get_secret_value().strip():
+            return None
+        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("no Redis URL, such as redis://user:password@host:6379/0")
+        return url
+
+    @property
+    def coin_names(self) -> tuple[str, ...]:
+        """The coins, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in self.coins.split(",") if name.strip()))
+
+
 class Settings(BaseSettings):
     """All of quintet's settings."""
 
@@ -161,6 +231,7 @@ class Settings(BaseSettings):
     )
     dicom: DicomSettings = DicomSettings()
     league: LeagueSettings = LeagueSettings()
+    traders: TradersSettings = TradersSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -76,6 +76,14 @@ def league_ledger(request: pytest.FixtureRequest, home: Path, monkeypatch: pytes
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def traders_ledger(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The traders ledger with its tables, on SQLite and on PostgreSQL; gives the dialect's name."""
+    from tasks.traders.core.schema import TradersTable
+
+    yield from _with_tables("traders", TradersTable, request, monkeypatch)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def rates(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The rate limiter's database with its tables, on SQLite and on PostgreSQL; gives the dialect's name."""
     from blocks.rate_tables import RateTable

@@ -28,6 +28,7 @@ from deployments.errors import MigrationError
 DOMAINS = {
     "dicom": "tasks.dicom.core.tables:DicomTable",
     "league": "tasks.league.core.tables:LeagueTable",
+    "traders": "tasks.traders.core.schema:TradersTable",
     "rates": "blocks.rate_tables:RateTable",
 }
 

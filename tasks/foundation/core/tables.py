@@ -3,10 +3,10 @@
 from enum import StrEnum
 from typing import Any, cast
 
-from sqlalchemy import Enum
+from sqlalchemy import BigInteger, Enum
 from sqlmodel import Field
 
-from tasks.foundation.core.columns import UtcDateTime
+from tasks.foundation.core.columns import AutoBigInteger, ExactDecimal, UtcDateTime
 
 
 def one_of(values: type[StrEnum], **options: Any) -> Any:
@@ -20,3 +20,18 @@ def one_of(values: type[StrEnum], **options: Any) -> Any:
 def moment(**options: Any) -> Any:
     """A column that holds a UTC-aware moment."""
     return Field(sa_type=UtcDateTime, **options)
+
+
+def exact(**options: Any) -> Any:
+    """A column that holds a decimal number as it was told."""
+    return Field(sa_type=ExactDecimal, **options)
+
+
+def big(**options: Any) -> Any:
+    """A column that holds a whole number of up to 64 bits."""
+    return Field(sa_type=BigInteger, **options)
+
+
+def counting_key() -> Any:
+    """A primary key that the database counts up."""
+    return Field(default=None, primary_key=True, sa_type=cast(Any, AutoBigInteger))
