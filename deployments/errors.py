@@ -61,7 +61,7 @@ def expected(error: BaseException) -> tuple[str, int] | None:
         ("blocks.riot.errors", "RiotError", 1),
         ("tasks.league.api", "RiotKeyMissingError", 1),
         ("tasks.league.account", "PlayerNotFoundError", 1),
-        ("flows.league.submission", "MissingLimitError", 1),
+        ("flows.submission", "MissingLimitError", 1),
     ):
         kind = getattr(sys.modules.get(module), name, None)
         if isinstance(kind, type) and isinstance(error, kind):

@@ -5,7 +5,7 @@ Needs the league ledger and the limit `league-maintenance`: once an hour, and a 
 
 from prefect import flow
 
-from flows.league.skipping import slot_or_skipped
+from flows.skipping import slot_or_skipped
 from tasks.foundation import artifacts
 from tasks.foundation.core.columns import utc_now
 from tasks.league.cleanup import CleanedYear, CleanupReport, cleanup_old_data

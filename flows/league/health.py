@@ -6,7 +6,7 @@ skipped.
 
 from prefect import flow
 
-from flows.league.skipping import slot_or_skipped
+from flows.skipping import slot_or_skipped
 from tasks.foundation import artifacts
 from tasks.league.health import HealthReport, health_check
 

@@ -6,7 +6,7 @@ Needs a key of the Riot API, the league ledger and the limit `league-match-proce
 
 from prefect import flow
 
-from flows.league.submission import take_slot
+from flows.submission import take_slot
 from tasks.league.matches import MatchSync, sync_match_data_atomic
 from tasks.league.timelines import sync_match_timeline_atomic
 

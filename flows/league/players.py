@@ -6,7 +6,7 @@ Needs a key of the Riot API, the league ledger and the limit `league-player-sync
 
 from prefect import flow
 
-from flows.league.submission import take_slot
+from flows.submission import take_slot
 from tasks.league.cards import show_failures, show_player_card
 from tasks.league.players import PlayerSync, sync_player_data
 

@@ -6,7 +6,7 @@ Needs a key of the Riot API, the league ledger and the limit `league-recovery`. 
 
 from prefect import flow
 
-from flows.league.submission import take_slot
+from flows.submission import take_slot
 from tasks.foundation import artifacts
 from tasks.league.cards import show_failures, show_player_card
 from tasks.league.recovery import RecoveryReport, recover_player_data

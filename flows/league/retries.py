@@ -5,7 +5,7 @@ Needs a key of the Riot API, the league ledger and the limit `league-recovery`. 
 
 from prefect import flow
 
-from flows.league.submission import take_slot
+from flows.submission import take_slot
 from tasks.league.cards import show_failures
 from tasks.league.retries import RetryReport, auto_retry_failed_matches
 

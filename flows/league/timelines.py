@@ -6,7 +6,7 @@ Needs a key of the Riot API, the league ledger and the limit `league-timeline-pr
 
 from prefect import flow
 
-from flows.league.submission import take_slot
+from flows.submission import take_slot
 from tasks.league.timelines import TimelineSync, sync_match_timeline_atomic
 
 SUBMISSION_LIMIT = "league-timeline-processing"

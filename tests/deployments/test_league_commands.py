@@ -29,7 +29,7 @@ from deployments.commands.league import split_riot_id
 from deployments.errors import ExpectedError, ServerUnreachableError, expected
 from deployments.sandbox.riot.options import SandboxOptions
 from deployments.sandbox.riot.server import running_sandbox
-from flows.league.submission import MissingLimitError
+from flows.submission import MissingLimitError
 from tasks.league.account import PlayerNotFoundError
 from tasks.league.api import RiotKeyMissingError
 from tasks.league.core import fetches, players

@@ -26,8 +26,8 @@ from deployments.limits import LIMITS
 from flows.league import matches, players, timelines
 from flows.league.matches import sync_match
 from flows.league.players import sync_player
-from flows.league.submission import MissingLimitError, take_slot
 from flows.league.timelines import sync_timeline
+from flows.submission import MissingLimitError, take_slot
 from tasks.foundation.progress import read_progress
 from tasks.league.core.tables import DOMAIN, Match, Timeline
 from tasks.league.players import PlayerSync, sync_player_data

@@ -18,9 +18,9 @@ from flows.league.cleanup import clean
 from flows.league.health import HealthError
 from flows.league.recovery import recover_player
 from flows.league.retries import retry_failed
-from flows.league.skipping import SKIPPED, slot_or_skipped
 from flows.league.statistics import recompute_statistics
-from flows.league.submission import MissingLimitError
+from flows.skipping import SKIPPED, slot_or_skipped
+from flows.submission import MissingLimitError
 from tasks.foundation.core.columns import utc_now
 from tasks.league.players import sync_player_data
 from tests.league.conftest import riot
@@ -136,7 +136,7 @@ async def test_a_slot_that_another_run_took_in_between_skips_too(limits: None, m
         assert timeout_seconds is not None
         raise TimeoutError
 
-    monkeypatch.setattr("flows.league.skipping.take_slot", taken)
+    monkeypatch.setattr("flows.skipping.take_slot", taken)
     before = utc_now()
     state = await slot_or_skipped(cleanup.SUBMISSION_LIMIT)
     assert state.name == SKIPPED

@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
 
-from flows.league.submission import take_slot
+from flows.submission import take_slot
 from tasks.foundation.core.columns import utc_now
 
 #: State name of a run that found no slot.
