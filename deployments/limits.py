@@ -62,4 +62,16 @@ LIMITS = (
         slot_decay_per_second=1 / 3600,
         reason="Looking at the health, once an hour.",
     ),
+    Limit(
+        name="traders-maintenance",
+        limit=1,
+        slot_decay_per_second=1 / 3600,
+        reason="Cleaning of the traders, once an hour.",
+    ),
+    Limit(
+        name="traders-health",
+        limit=1,
+        slot_decay_per_second=1 / 600,
+        reason="Looking at the health of the traders, once in ten minutes.",
+    ),
 )

@@ -71,16 +71,41 @@ WORK_QUEUES = (
         description="Everything else of the league: statistics counted anew.",
     ),
     WorkQueue(
-        name="dicom-maintenance",
+        name="traders-discovery",
         priority=8,
+        # The run that follows the stream, and one that finds it running and ends.
+        concurrency_limit=2,
+        description="The stream of trades, followed for as long as it runs.",
+    ),
+    WorkQueue(
+        name="traders-tracking",
+        priority=9,
+        concurrency_limit=1,
+        description="Positions polled, at the rate that the exchange permits one address.",
+    ),
+    WorkQueue(
+        name="traders-leaderboard",
+        priority=10,
+        concurrency_limit=1,
+        description="Scores and ranks.",
+    ),
+    WorkQueue(
+        name="dicom-maintenance",
+        priority=11,
         concurrency_limit=2,
         description="The minute's sweep and the nightly cleaning.",
     ),
     WorkQueue(
         name="league-maintenance",
-        priority=9,
+        priority=12,
         concurrency_limit=2,
         description="Health and cleaning of the league.",
+    ),
+    WorkQueue(
+        name="traders-maintenance",
+        priority=13,
+        concurrency_limit=2,
+        description="Health and cleaning of the traders.",
     ),
 )
 

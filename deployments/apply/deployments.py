@@ -56,7 +56,9 @@ class Deployments:
         resolved = {}
         for config in self._catalogue.deployments:
             wanted = await _resolve(client, self._catalogue, config)
-            resolved[f"{wanted.flow_name}/{wanted.payload['name']}"] = wanted
+            name = f"{wanted.flow_name}/{wanted.payload['name']}"
+            await _keep_switched_on(client, name, wanted.schedules)
+            resolved[name] = wanted
         return resolved
 
     async def there(self, client: PrefectClient, names: list[str]) -> Mapping[str, Values]:
@@ -130,6 +132,24 @@ async def _resolve(client: PrefectClient, catalogue: Catalogue, config: Deployme
         ],
         triggers=[_trigger(trigger) for trigger in triggers],
     )
+
+
+async def _keep_switched_on(client: PrefectClient, name: str, schedules: list[DeploymentScheduleCreate]) -> None:
+    """A schedule declared with `active: false` waits for a person; the one whom it waited for meant it."""
+    if all(schedule.active for schedule in schedules):
+        return
+    try:
+        deployment = await client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return
+    switched_on = [schedule.schedule for schedule in deployment.schedules if schedule.active]
+    for schedule in schedules:
+        schedule.active = schedule.active or any(_same(schedule.schedule, other) for other in switched_on)
+
+
+def _same(schedule: Any, other: Any) -> bool:
+    # An interval has an anchor of the moment in which it was read, where none is written.
+    return bool(schedule.model_dump(mode="json") == other.model_dump(mode="json"))
 
 
 def _concurrency(value: Any) -> tuple[int | None, ConcurrencyOptions | None]:
