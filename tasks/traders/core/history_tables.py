@@ -136,3 +136,9 @@ class History(TradersTable, table=True):
     liquidations: int = big(default=0)
     volume: float = 0.0
     first_time: int | None = big(default=None)
+    #: The daily returns once more, for the leaderboard to read a hundred thousand traders at once: see `core/series`.
+    series_day: int | None = None
+    returns: bytes | None = None
+    #: Result in USD over all days, and equity at the newest one.
+    pnl: float | None = None
+    equity: float | None = None

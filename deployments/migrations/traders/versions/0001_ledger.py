@@ -239,6 +239,10 @@ def upgrade() -> None:
         sa.Column("liquidations", sa.BigInteger(), nullable=False),
         sa.Column("volume", sa.Float(), nullable=False),
         sa.Column("first_time", sa.BigInteger(), nullable=True),
+        sa.Column("series_day", sa.Integer(), nullable=True),
+        sa.Column("returns", sa.LargeBinary(), nullable=True),
+        sa.Column("pnl", sa.Float(), nullable=True),
+        sa.Column("equity", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(["trader_id"], ["traders_trader.id"], name=op.f("fk_traders_history_trader_id")),
         sa.PrimaryKeyConstraint("trader_id", name=op.f("pk_traders_history")),
     )
