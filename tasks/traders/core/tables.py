@@ -76,7 +76,8 @@ class Trader(TradersTable, table=True):
     id: int | None = counting_key()
     #: Lower case: the exchange and its users write addresses in any.
     address: str = Field(max_length=64, unique=True)
-    #: Its newest trade that is stored; None for one that was only asked for.
+    #: Its oldest and its newest trade that was ever stored; None for one that was only asked for.
+    first_time: int | None = big(default=None)
     seen_time: int | None = big(default=None)
     discovered_at: datetime = moment()
     #: Not polled or ranked: vaults, market makers, whatever an operator does not want to see.
@@ -256,6 +257,7 @@ class Position(TradersTable, table=True):
     #: `cross` or `isolated`, and how much; known from snapshots.
     leverage_type: str | None = Field(default=None, max_length=16)
     leverage: int | None = None
+    #: As the newest snapshot said; None where trades have changed the position since.
     liquidation_px: Decimal | None = exact(default=None)
 
 
@@ -275,7 +277,7 @@ class PositionEvent(TradersTable, table=True):
 
     #: The order in which they were found, which is the order of publishing.
     number: int | None = counting_key()
-    #: A function of trader, coin, change, source, time and tid: the same change has the same id wherever it is found.
+    #: A function of address, coin, change, source and time: the same change has the same id wherever it is found.
     id: str = Field(max_length=36, unique=True)
     trader_id: int = big(foreign_key="traders_trader.id")
     coin: str = Field(max_length=64)
@@ -283,7 +285,10 @@ class PositionEvent(TradersTable, table=True):
     source: Source = one_of(Source)
     #: Of the trade, or of the snapshot that showed it.
     time: int = big()
+    #: Of the trade; the lowest where several of one block make one change. None from snapshots, like `px`.
     tid: int | None = big(default=None)
+    #: What was traded at, weighted by size.
+    px: Decimal | None = exact(default=None)
     size_before: Decimal = exact()
     size_after: Decimal = exact()
     #: OPEN, INCREASE, FLIP: average entry afterwards. CLOSE, DECREASE: of what was closed. None where not known.
