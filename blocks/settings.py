@@ -196,6 +196,7 @@ class TradersSettings(SettingsGroup):
     minimum_volume: float = Field(1000, ge=0, description="Volume in USD that a trader needs to be ranked.")
     minimum_equity: float = Field(100, ge=0, description="Equity in USD below which a day has no return.")
     minimum_round_trips: int = Field(5, ge=0, description="Closed positions that a trader needs to be ranked.")
+    leaderboard_days: int = Field(365, ge=30, description="Days before now whose returns count.")
     standings_kept: int = Field(100, ge=1, description="Places that each run keeps as rows in each profile.")
 
     @field_validator("redis_url")

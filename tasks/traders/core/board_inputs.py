@@ -47,9 +47,9 @@ class BoardInputs:
     def __len__(self) -> int:
         return len(self.addresses)
 
-    def returns(self, begin: int, end: int, *, days: int) -> NDArray[np.float64]:
-        """Daily returns of the rows from `begin` to `end`, over the last `days` days; NaN where there is none."""
-        return matrix(self.series[begin:end], days=days, as_of_day=self.as_of_day)
+    def returns(self, rows: NDArray[np.int64], *, days: int) -> NDArray[np.float64]:
+        """Daily returns of these rows, over the last `days` days; NaN where there is none."""
+        return matrix([self.series[row] for row in rows], days=days, as_of_day=self.as_of_day)
 
     def longest(self, limit: int) -> int:
         """Days from the first return of anybody to `as_of_day`, at most `limit` and at least 1."""

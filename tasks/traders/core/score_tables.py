@@ -50,6 +50,7 @@ class Metrics(TradersTable, table=True):
     sharpe: float | None = None
     sharpe_error: float | None = None
     sharpe_shrunk: float | None = None
+    psr: float | None = None
     sortino: float | None = None
     volatility: float | None = None
     max_drawdown: float | None = None
@@ -60,6 +61,9 @@ class Metrics(TradersTable, table=True):
     win_rate_shrunk: float | None = None
     profit_factor: float | None = None
     profit_factor_shrunk: float | None = None
+    risk_ratio: float | None = None
+    max_profit: float | None = None
+    weeks: int = 0
     consistency: float | None = None
     top_day_share: float | None = None
 
