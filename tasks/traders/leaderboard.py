@@ -4,6 +4,7 @@ Needs the traders ledger, and asks the exchange nothing. A run is one transactio
 """
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +20,7 @@ from tasks.traders.core.eligibility import Eligibility
 from tasks.traders.core.profiles import DEFAULT_PROFILE, profile_named
 from tasks.traders.core.tables import DOMAIN
 
+_log = logging.getLogger("quintet.leaderboard")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Two: more only wait for memory.
 _THREADS = 2
@@ -85,13 +87,14 @@ def _calculate(profile: str, now: datetime) -> LeaderboardResult:
     # Outside of any transaction: nobody waits for the arithmetic.
     board = calculate(inputs, rules, days=chosen.leaderboard_days, threads=_THREADS)
     with session(DOMAIN) as opened:
-        run = save_board(opened, board, now=now, standings=chosen.standings_kept)
-        run_id = run.id
+        saved = save_board(opened, board, now=now, standings=chosen.standings_kept)
         opened.commit()
-    if run_id is None:
-        raise RuntimeError("the database gave the run no id")
+    if saved.damaged:
+        _log.warning(
+            "Leaderboard runs %s are damaged: rank changes are told against the run before them", saved.damaged
+        )
     return LeaderboardResult(
-        run_id=run_id,
+        run_id=saved.run_id,
         profile=profile,
         as_of=_EPOCH + timedelta(days=inputs.as_of_day),
         traders=len(inputs),

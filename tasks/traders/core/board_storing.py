@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,16 +12,29 @@ from tasks.foundation.core.upsert import upsert_rows
 from tasks.traders.core.board import Board
 from tasks.traders.core.cursors import lock_cursor
 from tasks.traders.core.profiles import PROFILES
-from tasks.traders.core.rankings import Ranking, pack, unpack
+from tasks.traders.core.rankings import Ranking, UnreadableRankingError, pack, unpack
 from tasks.traders.core.score_tables import LeaderboardRun, Metrics, Standing
 
 #: Who calculates holds this cursor's row until the run is written, so that each run knows the one before it.
 CURSOR = "leaderboard"
 
 
-def last_run(session: Session) -> LeaderboardRun | None:
-    """The newest run; None before the first."""
-    return session.exec(select(LeaderboardRun).order_by(col(LeaderboardRun.id).desc()).limit(1)).first()
+#: How far back a readable run is looked for where newer ones are damaged.
+_LOOK_BACK = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SavedBoard:
+    """A run that was written.
+
+    Attributes:
+        run_id: its number.
+        damaged: numbers of earlier runs whose rankings could not be read; rank changes are told against the one before
+            those.
+    """
+
+    run_id: int
+    damaged: tuple[int, ...]
 
 
 def save_trader_metrics(session: Session, board: Board, run_id: int) -> int:
@@ -51,7 +65,7 @@ def save_trader_metrics(session: Session, board: Board, run_id: int) -> int:
     return len(changed)
 
 
-def save_board(session: Session, board: Board, *, now: datetime, standings: int) -> LeaderboardRun:
+def save_board(session: Session, board: Board, *, now: datetime, standings: int) -> SavedBoard:
     """Write a run.
 
     Args:
@@ -59,13 +73,9 @@ def save_board(session: Session, board: Board, *, now: datetime, standings: int)
         board: what was calculated.
         now: the present.
         standings: places kept as rows in each profile.
-
-    Raises:
-        UnreadableRankingError: the row of the run before is damaged.
     """
     lock_cursor(session, CURSOR)
-    before = last_run(session)
-    previous = None if before is None else unpack(before.ranking)
+    previous, damaged = _previous(session)
     run = LeaderboardRun(
         calculated_at=now,
         as_of_day=board.inputs.as_of_day,
@@ -82,7 +92,18 @@ def save_board(session: Session, board: Board, *, now: datetime, standings: int)
     save_trader_metrics(session, board, run.id)
     rows = [row for profile in board.scores for row in _standings(board, profile, run.id, standings, previous)]
     upsert_rows(session, Standing, rows, key=("run_id", "profile", "rank"))
-    return run
+    return SavedBoard(run.id, damaged)
+
+
+def _previous(session: Session) -> tuple[Ranking | None, tuple[int, ...]]:
+    newest = select(LeaderboardRun.id, LeaderboardRun.ranking).order_by(col(LeaderboardRun.id).desc()).limit(_LOOK_BACK)
+    damaged: list[int] = []
+    for run_id, packed in session.exec(newest):
+        try:
+            return unpack(packed), tuple(damaged)
+        except UnreadableRankingError:
+            damaged.append(run_id or 0)
+    return None, tuple(damaged)
 
 
 def _standings(
