@@ -68,7 +68,8 @@ class LedgerUpdate(TradersTable, table=True):
     key: str = Field(primary_key=True, max_length=80)
     #: As the exchange writes it: `deposit`, `withdraw`, `accountClassTransfer`...
     kind: str = Field(max_length=40)
-    #: None where what it moved has no value in USDC that we know.
+    #: What it put into the account of perpetuals, negative what it took out; 0 where it moved something else, such as
+    #: spot tokens. None where what it moved has no value in USDC that we know.
     usdc: Decimal | None = exact(default=None)
 
 
@@ -122,6 +123,8 @@ class History(TradersTable, table=True):
     portfolio_time: int | None = big(default=None)
     #: The exchange gives the newest 10,000 fills only; what is older is unknown.
     truncated: bool = False
+    #: All fills since here are stored, and not all before; None: all there ever were.
+    fills_from: int | None = big(default=None)
     refreshed_at: datetime | None = moment(default=None)
     due_at: datetime | None = moment(default=None)
     failures: int = 0
