@@ -9,7 +9,7 @@ import math
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -108,6 +108,53 @@ def bar_plot(
     return _png(figure)
 
 
+def stacked_plot(title: str, labels: Sequence[str], parts: Mapping[str, Sequence[float]], *, unit: str = "") -> bytes:
+    """Horizontal bars made of parts, the first bar on top, with the parts' names in a legend.
+
+    Args:
+        title: above the plot.
+        labels: one a bar.
+        parts: name of a part -> its value in each bar, from zero up; at most as many as there are `COLOURS`.
+        unit: written behind each bar's sum.
+
+    Returns:
+        A PNG file.
+
+    Raises:
+        ValueError: a value is negative or no number, a part has not a value for each bar, or there are too many parts.
+    """
+    if len(parts) > len(COLOURS):
+        raise ValueError(f"{len(parts)} parts in one plot: at most {len(COLOURS)} can be told apart")
+    _finite([value for values in parts.values() for value in values])
+    if any(len(values) != len(labels) or any(value < 0 for value in values) for values in parts.values()):
+        raise ValueError("each part needs a value from zero up for each bar")
+    sums = [sum(values[row] for values in parts.values()) for row in range(len(labels))]
+    end = max(sums, default=0) * 1.02 or 1.0
+    figure, height = _figure(max(1.9, 1.05 + 0.36 * len(labels)))
+    named = [_text(figure, 0, 0, label, within=LABEL) for label in labels]
+    notes = [_text(figure, 0, 0, f"{total:.2f}{unit}", within=NOTE, color=QUIET, size=9) for total in sums]
+    left, right = 0.4 + _widest(figure, named), WIDTH - 0.4 - _widest(figure, notes)
+    axes = figure.add_axes((left / WIDTH, 0.4 / height, (right - left) / WIDTH, (height - 1.15) / height))
+    axes.set_xlim(0, end)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
+    axes.set_yticks([])
+    _dress(axes, grid="x")
+    _title(figure, title, height)
+    begun = [0.0] * len(labels)
+    for colour, values in zip(COLOURS, parts.values(), strict=False):
+        axes.barh(range(len(labels)), values, 0.68, left=begun, color=colour, zorder=2)
+        begun = [begin + value for begin, value in zip(begun, values, strict=True)]
+    for row, (label, note) in enumerate(zip(named, notes, strict=True)):
+        _, up = figure.transFigure.inverted().transform(axes.transData.transform((0, row)))
+        label.set_position((0.2 / WIDTH, up))
+        note.set_position(((right + 0.15) / WIDTH, up))
+    _legend(figure, list(parts), height)
+    if not labels:
+        _nothing(figure)
+    return _png(figure)
+
+
 def line_plot(title: str, lines: Sequence[Line], *, unit: str = "", reference: float | None = None) -> bytes:
     """Lines over time (UTC) or over a number; the axis of values begins at zero, or below for negative ones.
 
@@ -144,11 +191,7 @@ def line_plot(title: str, lines: Sequence[Line], *, unit: str = "", reference: f
         axes.axhline(reference, color=QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=2)
     _text(figure, 0.18 / WIDTH, 0.5, unit, rotation=90, ha="center", va="center", color=QUIET, size=9)
     if len(lines) > 1:
-        across = 0.2
-        for colour, line in zip(COLOURS, lines, strict=False):
-            place = across / WIDTH, 1 - 0.56 / height
-            named = _text(figure, *place, line.label, within=LEGEND, color=colour, size=9, weight="bold")
-            across += _widest(figure, [named]) + 0.15
+        _legend(figure, [line.label for line in lines], height)
     if not points:
         _nothing(figure)
     return _png(figure)
@@ -204,6 +247,15 @@ def _text(figure: "Figure", across: float, up: float, text: str, within: float =
         shown = shown[: min(len(shown) - 1, int(len(shown) * within / width))].rstrip()
         drawn.set_text(f"{shown}…")
     return drawn
+
+
+def _legend(figure: "Figure", names: Sequence[str], height: float) -> None:
+    """Names in their colours, in a line below the title."""
+    across = 0.2
+    for colour, name in zip(COLOURS, names, strict=False):
+        place = across / WIDTH, 1 - 0.56 / height
+        named = _text(figure, *place, name, within=LEGEND, color=colour, size=9, weight="bold")
+        across += _widest(figure, [named]) + 0.15
 
 
 def _title(figure: "Figure", title: str, height: float) -> None:
