@@ -291,7 +291,7 @@ class PositionEvent(TradersTable, table=True):
     px: Decimal | None = exact(default=None)
     size_before: Decimal = exact()
     size_after: Decimal = exact()
-    #: OPEN, INCREASE, FLIP: average entry afterwards. CLOSE, DECREASE: of what was closed. None where not known.
+    #: CLOSE, DECREASE: average entry of what was closed; else of the position afterwards. None where not known.
     entry_px: Decimal | None = exact(default=None)
     #: At what price it was closed, wholly or in part; None where nothing was, or from snapshots.
     exit_px: Decimal | None = exact(default=None)
@@ -299,6 +299,8 @@ class PositionEvent(TradersTable, table=True):
     realised: Decimal | None = exact(default=None)
     leverage_before: int | None = None
     leverage_after: int | None = None
+    leverage_type_before: str | None = Field(default=None, max_length=16)
+    leverage_type_after: str | None = Field(default=None, max_length=16)
     found_at: datetime = moment()
     published_at: datetime | None = moment(default=None)
 
