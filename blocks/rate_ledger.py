@@ -12,7 +12,9 @@ of processes share the windows. The rule itself is in `rate_window`, what a tran
 process and route has one transaction at a time, in a thread of the ledger's own, and it takes along all that waits.
 
 Windows are learned from the answers (`AnswerLimits`) and kept. Until then one request at a time is in flight, within
-the windows assumed. The key itself comes nowhere near: `key_name` is a fingerprint.
+the windows assumed. Where no answer tells any they are `fixed`: all methods of a route share them, each request by its
+weight (`acquire(..., weight=120)`), of which `finished(..., weight=21)` gives back what was not used. The key itself
+comes nowhere near: `key_name` is a fingerprint.
 """
 
 import asyncio
@@ -30,8 +32,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from blocks.engine import LedgerError, LedgerUnreadableError, engine, ledger_errors
 from blocks.rate_mirror import DOMAIN, BucketUse, database_clock, read_rates
 from blocks.rate_owners import BEAT_SECONDS, LEASE_SECONDS, Owner, OwnerWatch
-from blocks.rate_route import Finish, RouteState
-from blocks.rate_window import AnswerLimits, Window
+from blocks.rate_route import Finish, RouteState, Wish
+from blocks.rate_window import AnswerLimits, Window, format_windows
 
 __all__ = ["BucketUse", "RateLedger", "RatePermit", "read_rates"]
 
@@ -52,24 +54,27 @@ _log = logging.getLogger(__name__)
 class RatePermit:
     """Leave to send one request. `finished` must be called once it was answered or has failed."""
 
-    def __init__(self, pump: "_Pump", number: int, method: str) -> None:
+    def __init__(self, pump: "_Pump", number: int, wish: Wish) -> None:
         self._pump = pump
         self._number = number
-        self._method = method
+        self._method, self._weight = wish
         self._done = False
 
-    def finished(self, limits: AnswerLimits | None = None) -> None:
+    def finished(self, limits: AnswerLimits | None = None, weight: int | None = None) -> None:
         """The answer was received just now, or none will be. A second call does nothing.
 
         Args:
             limits: what the answer says. None where there was no answer: the request may be on its way still, and
                 counts for a little longer.
+            weight: what it weighed; None: as much as was acquired.
         """
-        self._end(Finish(self._number, self._method, time.monotonic(), limits))
+        self._end(
+            Finish(self._number, self._method, time.monotonic(), limits, self._weight if weight is None else weight)
+        )
 
     def withdraw(self) -> None:
         """The request was never sent and never will be."""
-        self._end(Finish(self._number, self._method, time.monotonic(), None, sent=False))
+        self._end(Finish(self._number, self._method, time.monotonic(), None, self._weight, sent=False))
 
     def _end(self, finish: Finish) -> None:
         if not self._done:
@@ -78,8 +83,8 @@ class RatePermit:
 
 
 class _Waiter:
-    def __init__(self, method: str, future: "asyncio.Future[RatePermit]") -> None:
-        self.method = method
+    def __init__(self, wish: Wish, future: "asyncio.Future[RatePermit]") -> None:
+        self.wish = wish
         self.future = future
 
 
@@ -98,10 +103,10 @@ class _Pump:
         self._poll = _POLL_SECONDS
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def acquire(self, method: str) -> RatePermit:
+    async def acquire(self, wish: Wish) -> RatePermit:
         if self._task.done():
             raise RuntimeError("the rate ledger is closed")
-        waiter = _Waiter(method, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(wish, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         self._wake.set()
         try:
@@ -156,7 +161,7 @@ class _Pump:
         """One transaction; gives how long to sleep after it, None where nothing is left to do."""
         waiters = [waiter for waiter in self._waiters if not waiter.future.done()]
         finishes, self._finishes = self._finishes, []
-        wishes = [waiter.method for waiter in waiters]
+        wishes = [waiter.wish for waiter in waiters]
         loop = asyncio.get_running_loop()
         try:
             outcome = await loop.run_in_executor(
@@ -170,7 +175,7 @@ class _Pump:
             if number is None:
                 continue
             self._held.add(number)
-            permit = RatePermit(self, number, waiter.method)
+            permit = RatePermit(self, number, waiter.wish)
             if waiter.future.done():
                 permit.withdraw()
             else:
@@ -204,14 +209,21 @@ class RateLedger:
     Args:
         key_name: a fingerprint of the key, the same in all processes that share it.
         assumed: windows of the application that hold until an answer tells the key's own.
+        fixed: windows that hold for ever, on each route, where no answer tells any.
         lease_seconds: a process of another machine is taken for dead when it has not been heard of for so long.
     """
 
     def __init__(
-        self, key_name: str, assumed: tuple[Window, ...] = (), *, lease_seconds: float = LEASE_SECONDS
+        self,
+        key_name: str,
+        assumed: tuple[Window, ...] = (),
+        *,
+        fixed: tuple[Window, ...] = (),
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._key_name = key_name
         self._assumed = assumed
+        self._fixed = fixed
         self._lease = lease_seconds
         self._pumps: dict[str, _Pump] = {}
         self._owner: Owner | None = None
@@ -253,12 +265,13 @@ class RateLedger:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def acquire(self, *, route: str, method: str) -> RatePermit:
+    async def acquire(self, *, route: str, method: str, weight: int = 1) -> RatePermit:
         """Wait until a request may be sent.
 
         Args:
             route: `americas`, `na1`...: application limits hold per route.
             method: the method's name; method limits hold per route and method.
+            weight: the most that the request may weigh.
 
         Returns:
             The permit; call its `finished` whatever becomes of the request.
@@ -266,7 +279,12 @@ class RateLedger:
         Raises:
             LedgerError: the database cannot be used, or not for longer than a minute.
             RuntimeError: the ledger is not open, or was opened before this process was forked.
+            ValueError: a weight that no window ever has room for.
         """
+        if not 1 <= weight <= min((window.limit for window in self._fixed), default=weight):
+            raise ValueError(
+                f"a request of weight {weight} is never within {format_windows(self._fixed) or 'any window'}"
+            )
         owner = self._owner
         if owner is None:
             raise RuntimeError("the rate ledger is not open")
@@ -274,13 +292,13 @@ class RateLedger:
             raise RuntimeError("the rate ledger was opened before a fork: each process opens its own")
         if route not in self._pumps:
             watch = OwnerWatch(owner, self._lease)
-            state = RouteState(self._key_name, route, self._assumed, owner, watch, self._numbers)
+            state = RouteState(self._key_name, route, self._assumed, owner, watch, self._numbers, self._fixed)
             self._pumps[route] = _Pump(state, self._threads)
-        return await self._pumps[route].acquire(method)
+        return await self._pumps[route].acquire(Wish(method, weight))
 
     async def snapshot(self) -> list[BucketUse]:
         """What each bucket of the key is at, as `read_rates` tells."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, read_rates, self._key_name)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read_rates, self._key_name, self._fixed)
 
 
 def _register(owner: Owner) -> None:

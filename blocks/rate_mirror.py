@@ -43,37 +43,39 @@ class Mirror:
 
     Args:
         assumed: the application's windows until they are learned.
+        fixed: the application's windows where no answer tells any; methods have none of their own then.
     """
 
-    def __init__(self, assumed: tuple[Window, ...] = ()) -> None:
-        self.application: RateLog[Request] = RateLog(None, assumed)
+    def __init__(self, assumed: tuple[Window, ...] = (), fixed: tuple[Window, ...] = ()) -> None:
+        self.fixed = fixed
+        self.application: RateLog[Request] = RateLog(fixed or None, assumed)
         self.methods: dict[str, RateLog[Request]] = {}
 
     def log(self, method: str) -> RateLog[Request]:
-        """A method's bucket; the application's where the method is empty."""
-        if not method:
+        """A method's bucket; the application's where the method is empty, or has none."""
+        if not method or self.fixed:
             return self.application
         return self.methods.setdefault(method, RateLog())
 
-    def logs(self, method: str) -> tuple[RateLog[Request], RateLog[Request]]:
+    def logs(self, method: str) -> tuple[RateLog[Request], ...]:
         """The buckets that a request of a method counts in."""
-        return self.application, self.log(method)
+        return (self.application,) if self.fixed else (self.application, self.log(method))
 
     def everything(self) -> Iterator[tuple[str, RateLog[Request]]]:
         """All buckets by their methods."""
         yield "", self.application
         yield from self.methods.items()
 
-    def grant(self, request: Request, at: float) -> None:
+    def grant(self, request: Request, at: float, weight: int) -> None:
         """A request is in flight."""
         for log in self.logs(request[2]):
-            log.grant(request, at)
+            log.grant(request, at, weight)
 
-    def finish(self, request: Request, at: float) -> None:
+    def finish(self, request: Request, at: float, weight: int) -> None:
         """It has ended; at zero: it was never sent."""
         for log in self.logs(request[2]):
             if at > 0:
-                log.finish(request, at)
+                log.finish(request, at, weight)
             else:
                 log.withdraw(request)
 
@@ -82,7 +84,8 @@ class Mirror:
         since = {"id": route_id, "version": version}
         for row in connection.execute(_NEW_BUCKETS, since):
             log = self.log(row.method)
-            log.learn(parse_windows(row.windows) if row.windows else None)
+            if not self.fixed:
+                log.learn(parse_windows(row.windows) if row.windows else None)
             if row.doubted:
                 log.doubt()
             if row.blocked_until is not None:
@@ -91,9 +94,9 @@ class Mirror:
             if row.seconds is not None:
                 self.log(row.method).add(Phantom(row.seconds, row.weight, row.received_at))
             elif row.received_at is None:
-                self.grant((row.owner, row.number, row.method), row.granted_at)
+                self.grant((row.owner, row.number, row.method), row.granted_at, row.weight)
             else:
-                self.finish((row.owner, row.number, row.method), row.received_at)
+                self.finish((row.owner, row.number, row.method), row.received_at, row.weight)
 
 
 def database_clock(connection: Connection) -> float:
@@ -104,11 +107,12 @@ def database_clock(connection: Connection) -> float:
     return float(connection.execute(_SERVER_CLOCK).scalar_one())
 
 
-def read_rates(key_name: str) -> list[BucketUse]:
+def read_rates(key_name: str, fixed: tuple[Window, ...] = ()) -> list[BucketUse]:
     """What each bucket of a key is at, on all its routes.
 
     Args:
         key_name: the key's fingerprint, as given to `RateLedger`.
+        fixed: its windows, likewise.
 
     Raises:
         LedgerOutdatedError: the database has no tables yet; the text says what to run.
@@ -117,7 +121,7 @@ def read_rates(key_name: str) -> list[BucketUse]:
     found = []
     with ledger_errors(DOMAIN), engine(DOMAIN).execution_options(read_only=True).connect() as connection:
         for row in connection.execute(_ROUTES, {"key_name": key_name}).all():
-            mirror = Mirror()
+            mirror = Mirror(fixed=fixed)
             mirror.read(connection, row.id, -1)
             now = max(database_clock(connection) + row.clock_offset, row.clock)
             for method, log in mirror.everything():

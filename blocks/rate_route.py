@@ -21,7 +21,7 @@ from sqlalchemy import Connection, text
 from blocks.engine import engine, ledger_errors
 from blocks.rate_mirror import DOMAIN, Mirror, Request, database_clock
 from blocks.rate_owners import BEAT_SECONDS, Owner, OwnerWatch
-from blocks.rate_window import DRIFT, MARGIN_SECONDS, AnswerLimits, Phantom, Window, format_windows
+from blocks.rate_window import DRIFT, MARGIN_SECONDS, AnswerLimits, Window, format_windows
 
 # A request that nobody hears the answer of (its process was killed, its connection lost) may be on its way still: it
 # counts as received this much later.
@@ -46,7 +46,8 @@ _SAVE = text("UPDATE rate_route SET version = :version, clock = :clock, clock_of
 _WRITE_REQUEST = text(
     "INSERT INTO rate_request (owner, number, route_id, method, granted_at, received_at, seconds, weight, version) "
     "VALUES (:owner, :number, :id, :method, :granted_at, :received_at, :seconds, :weight, :version) "
-    "ON CONFLICT (owner, number) DO UPDATE SET received_at = excluded.received_at, version = excluded.version"
+    "ON CONFLICT (owner, number) DO UPDATE SET received_at = excluded.received_at, weight = excluded.weight, "
+    "version = excluded.version"
 )
 _FIND_REQUEST = text("SELECT received_at FROM rate_request WHERE owner = :owner AND number = :number")
 _WRITE_BUCKET = text(
@@ -69,7 +70,15 @@ class Finish:
     method: str
     at: float
     limits: AnswerLimits | None
+    weight: int = 1
     sent: bool = True
+
+
+class Wish(NamedTuple):
+    """Somebody waits for leave to send a request of this method, which may weigh so much."""
+
+    method: str
+    weight: int = 1
 
 
 class Outcome(NamedTuple):
@@ -94,6 +103,7 @@ class RouteState:
         me: this process.
         watch: tells which other processes are dead.
         numbers: gives this process's requests their numbers.
+        fixed: the windows where no answer tells any.
     """
 
     def __init__(
@@ -104,13 +114,15 @@ class RouteState:
         me: Owner,
         watch: OwnerWatch,
         numbers: Iterator[int],
+        fixed: tuple[Window, ...] = (),
     ) -> None:
         self.where = {"key_name": key_name, "route": route}
         self.assumed = assumed
+        self.fixed = fixed
         self.me = me
         self.watch = watch
         self.numbers = numbers
-        self.mirror = Mirror(assumed)
+        self.mirror = Mirror(assumed, fixed)
         # The version that the mirror is at; None: to be read whole.
         self.version: int | None = None
         # The newest version that this process ever saw.
@@ -121,12 +133,12 @@ class RouteState:
         # Bucket -> when the request was granted whose answer told its windows: older answers may tell older ones.
         self.told: dict[str, float] = {}
 
-    def transact(self, finishes: Sequence[Finish], wishes: Sequence[str], held: frozenset[int]) -> Outcome:
+    def transact(self, finishes: Sequence[Finish], wishes: Sequence[Wish], held: frozenset[int]) -> Outcome:
         """Write what has ended and grant what may be sent now.
 
         Args:
             finishes: this process's requests that have ended.
-            wishes: the methods that are waited for, first come first.
+            wishes: what is waited for, first come first.
             held: the numbers of the requests that this process has in flight.
 
         Raises:
@@ -181,7 +193,7 @@ class _Turn:
         self._clock, self._offset, lost = self._read_clock(row)
         self.version: int = row.version
         if state.version is None:
-            state.mirror = Mirror(state.assumed)
+            state.mirror = Mirror(state.assumed, state.fixed)
         if state.version != row.version:
             state.mirror.read(connection, self._id, -1 if state.version is None else state.version)
         self._mirror = state.mirror
@@ -212,9 +224,15 @@ class _Turn:
         return clock, clock - raw, lost
 
     def _doubt(self) -> None:
-        """After a restart the log may lack its last requests: let one answer tell before the next is sent."""
+        """After a restart the log may lack its last requests: let one answer tell before the next is sent.
+
+        Where answers tell nothing, all that may be missing is waited for.
+        """
         for method, log in self._mirror.everything():
-            log.doubt()
+            if self._state.fixed:
+                log.block(self._clock + log.horizon)
+            else:
+                log.doubt()
             self._changed.add(method)
 
     def _look_after_owners(self) -> None:
@@ -248,7 +266,7 @@ class _Turn:
             received += GONE_SECONDS
         granted = self._mirror.application.granted_at(request)
         if granted is not None or not self._ended(request, received):
-            self._end(request, received if finish.sent else _NEVER)
+            self._end(request, received if finish.sent else _NEVER, finish.weight)
         limits = finish.limits
         if limits is None:
             return
@@ -256,7 +274,7 @@ class _Turn:
         self._learn("", limits.application, limits.application_counts, since, received)
         self._learn(finish.method, limits.method, limits.method_counts, since, received)
         if limits.blocked_seconds is not None:
-            bucket = "" if limits.blocked_scope == "application" else finish.method
+            bucket = "" if limits.blocked_scope == "application" or self._state.fixed else finish.method
             self._mirror.log(bucket).block(received + limits.blocked_seconds * (1 + DRIFT) + MARGIN_SECONDS)
             self._changed.add(bucket)
 
@@ -287,39 +305,44 @@ class _Turn:
                 self._changed.add(bucket)
         for phantom in log.unknown_requests(counts or {}, granted, received):
             log.add(phantom)
-            self._write((self._state.me.id, next(self._state.numbers), bucket), received, received, phantom)
+            request = (self._state.me.id, next(self._state.numbers), bucket)
+            self._write(request, received, received, phantom.number, phantom.seconds)
 
-    def grant(self, wishes: Sequence[str]) -> Outcome:
+    def grant(self, wishes: Sequence[Wish]) -> Outcome:
         """Grant what may be sent now."""
         granted: list[int | None] = [None] * len(wishes)
         application, waits = self._mirror.application, {"": math.inf}
-        for place, method in enumerate(wishes):
+        for place, (method, weight) in enumerate(wishes):
             if method in waits:
                 continue
-            if not application.admits(self._clock):
-                waits[""] = application.earliest(self._clock)
+            if not application.admits(self._clock, weight):
+                waits[""] = application.earliest(self._clock, weight)
                 break
             log = self._mirror.log(method)
-            if not log.admits(self._clock):
-                waits[method] = log.earliest(self._clock)
+            if log is not application and not log.admits(self._clock, weight):
+                waits[method] = log.earliest(self._clock, weight)
                 continue
             request = (self._state.me.id, next(self._state.numbers), method)
-            self._mirror.grant(request, self._clock)
-            self._write(request, self._clock, None)
+            self._mirror.grant(request, self._clock, weight)
+            self._write(request, self._clock, None, weight)
             granted[place] = request[1]
         others = any(owner != self._state.me.id for owner, _, _ in application.requests())
         return Outcome(granted, min(waits.values()) - self._clock, others)
 
-    def _end(self, request: Request, at: float) -> None:
+    def _end(self, request: Request, at: float, weight: int | None = None) -> None:
         granted = self._mirror.application.granted_at(request)
-        self._mirror.finish(request, at)
-        self._write(request, at if granted is None else granted, at)
+        if weight is None:
+            weight = self._mirror.application.weight_of(request) or 1
+        self._mirror.finish(request, at, weight)
+        self._write(request, at if granted is None else granted, at, weight)
 
-    def _write(self, request: Request, granted: float, received: float | None, phantom: Phantom | None = None) -> None:
+    def _write(
+        self, request: Request, granted: float, received: float | None, weight: int, seconds: float | None = None
+    ) -> None:
         owner, number, method = request
         row = {"owner": owner, "number": number, "id": self._id, "method": method}
         row |= {"granted_at": granted, "received_at": received, "version": self.version + 1}
-        row |= {"seconds": phantom and phantom.seconds, "weight": phantom.number if phantom else 1}
+        row |= {"seconds": seconds, "weight": weight}
         self._requests.append(row)
 
     def save(self) -> None:

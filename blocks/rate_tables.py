@@ -50,7 +50,7 @@ class RateBucket(RateTable, table=True):
 
 
 class RateRequest(RateTable, table=True):
-    """One request, or (with `seconds`) several that the server has counted and nobody here has sent."""
+    """One request and its weight, or (with `seconds`) several that the server has counted and nobody here has sent."""
 
     __tablename__ = "rate_request"
     __table_args__ = (
@@ -65,7 +65,7 @@ class RateRequest(RateTable, table=True):
     granted_at: float
     #: None: in flight. Zero: it was never sent.
     received_at: float | None = None
-    #: Of requests that are not ours: the window that they were counted in, and how many they are.
+    #: Of requests that are not ours: the window that they were counted in; `weight` is how many they are.
     seconds: float | None = None
     weight: int = Field(default=1, sa_type=Integer)
     version: int = Field(sa_type=BigInteger)

@@ -6,6 +6,9 @@ A new one is granted only if all that may count leave room for it. Whatever the 
 overtake each other, no interval of the window's length then holds more than the limit: neither a sliding window, nor a
 fixed one wherever it begins. When a full window is used up at once, all that this costs is one round trip per window.
 
+A request may weigh more than one. What it weighs in the end may only be known with its answer: it is granted with the
+most that it can be, and what was too much is given back when it ends.
+
 Times are seconds on any one clock that never goes back; the caller gives them.
 """
 
@@ -29,7 +32,7 @@ _LONGEST_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """At most `limit` requests in `seconds`."""
+    """At most `limit` requests, or the weight of so many, in `seconds`."""
 
     limit: int
     seconds: float
@@ -138,9 +141,12 @@ class RateLog(Generic[Request]):
         self.learned: tuple[Window, ...] | None = None
         self.doubted = False
         self.blocked_until = -math.inf
-        # Request -> when it was granted.
-        self._in_flight: dict[Request, float] = {}
-        # Receipts of our own answered requests, oldest first; those before `_start` count nowhere any more.
+        # Request -> when it was granted, and its weight.
+        self._in_flight: dict[Request, tuple[float, int]] = {}
+        # The weight of all in flight.
+        self._load = 0
+        # Receipts of our own answered requests, oldest first, one entry for each unit of weight; those before `_start`
+        # count nowhere any more.
         self._receipts: list[float] = []
         self._start = 0
         # Window's seconds -> receipts that told of others' requests, one entry each, oldest first.
@@ -175,18 +181,28 @@ class RateLog(Generic[Request]):
         """The log may lack its newest requests: until an answer has told the counts, one request at a time is sent."""
         self.doubted = True
 
-    def grant(self, request: Request, at: float) -> None:
-        """A request is about to be sent."""
-        self._in_flight[request] = at
+    def grant(self, request: Request, at: float, weight: int = 1) -> None:
+        """A request is about to be sent, and may weigh so much."""
+        self.withdraw(request)
+        self._in_flight[request] = at, weight
+        self._load += weight
 
-    def finish(self, request: Request, at: float) -> None:
-        """Its answer was received, or it is certain that it does not reach the server after `at`."""
-        self._in_flight.pop(request, None)
-        self._insert(self._receipts, at, self._start)
+    def finish(self, request: Request, at: float, weight: int | None = None) -> None:
+        """Its answer was received, or it is certain that it does not reach the server after `at`.
+
+        Args:
+            request: that has ended.
+            at: when.
+            weight: what it weighed; None: as it was granted.
+        """
+        _, granted = self._in_flight.get(request, (at, 1))
+        self.withdraw(request)
+        self._insert(self._receipts, at, self._start, granted if weight is None else weight)
 
     def withdraw(self, request: Request) -> None:
         """It was never sent."""
-        self._in_flight.pop(request, None)
+        _, weight = self._in_flight.pop(request, (0.0, 0))
+        self._load -= weight
 
     def holds(self, request: Request) -> bool:
         """Whether it is in flight."""
@@ -194,7 +210,13 @@ class RateLog(Generic[Request]):
 
     def granted_at(self, request: Request) -> float | None:
         """When a request in flight was granted."""
-        return self._in_flight.get(request)
+        granted = self._in_flight.get(request)
+        return None if granted is None else granted[0]
+
+    def weight_of(self, request: Request) -> int | None:
+        """What a request in flight may weigh."""
+        granted = self._in_flight.get(request)
+        return None if granted is None else granted[1]
 
     def requests(self) -> list[Request]:
         """Those in flight."""
@@ -204,8 +226,12 @@ class RateLog(Generic[Request]):
         """Grant nothing before `until`."""
         self.blocked_until = max(self.blocked_until, until)
 
-    def earliest(self, now: float) -> float:
+    def earliest(self, now: float, weight: int = 1) -> float:
         """From when on a request may be granted if nothing else happens.
+
+        Args:
+            now: the present.
+            weight: the most that it may weigh. More than a window's limit waits until that is empty.
 
         Returns:
             `now` or before: at once. Infinity: only once a request in flight has been answered.
@@ -214,23 +240,25 @@ class RateLog(Generic[Request]):
         if (self.learned is None or self.doubted) and self._in_flight:
             return math.inf
         for window in self.windows:
-            at = max(at, self._earliest_in(window, now))
+            at = max(at, self._earliest_in(window, now, weight))
         return at
 
-    def admits(self, now: float) -> bool:
-        """Whether a request may be granted now."""
-        return self.earliest(now) <= now
+    def admits(self, now: float, weight: int = 1) -> bool:
+        """Whether a request of this weight may be granted now."""
+        return self.earliest(now, weight) <= now
 
-    def _earliest_in(self, window: Window, now: float) -> float:
-        room = window.limit - len(self._in_flight)
-        if room <= 0:
+    def _earliest_in(self, window: Window, now: float, weight: int) -> float:
+        # What may count besides it.
+        room = window.limit - self._load - min(weight, window.limit)
+        if room < 0:
             return math.inf
         phantoms = self._phantoms.get(window.seconds, [])
         # A request received at r counts while r + span > s.
         own, other = self._counted_from(now - window.span), bisect_right(phantoms, now - window.span)
-        surplus = len(self._receipts) - own + len(phantoms) - other - room + 1
+        surplus = len(self._receipts) - own + len(phantoms) - other - room
         freed = -math.inf
-        # One step when the window is just full; more only after others' requests were found or a limit shrank.
+        # A step for each unit of weight when the window is just full; more only after others' requests were found or a
+        # limit shrank.
         for _ in range(surplus):
             if other == len(phantoms) or (own < len(self._receipts) and self._receipts[own] <= phantoms[other]):
                 freed, own = self._receipts[own], own + 1
@@ -242,11 +270,15 @@ class RateLog(Generic[Request]):
         return bisect_right(self._receipts, after, self._start)
 
     @staticmethod
-    def _insert(stamps: list[float], at: float, start: int) -> None:
-        if not stamps or stamps[-1] <= at:
-            stamps.append(at)
-        else:
-            insort(stamps, at, start)
+    def _insert(stamps: list[float], at: float, start: int, number: int = 1) -> None:
+        if number == 1:
+            if not stamps or stamps[-1] <= at:
+                stamps.append(at)
+            else:
+                insort(stamps, at, start)
+        elif number > 0:
+            place = bisect_right(stamps, at, start)
+            stamps[place:place] = [at] * number
 
     def unknown_requests(self, counts: Mapping[float, int], granted: float, received: float) -> list[Phantom]:
         """What a server's counts tell beyond this log: others use the key, or the log was lost.
@@ -265,7 +297,7 @@ class RateLog(Generic[Request]):
                 continue
             since = granted - window.span
             phantoms = self._phantoms.get(window.seconds, [])
-            known = len(self._in_flight) + len(self._receipts) - self._counted_from(since)
+            known = self._load + len(self._receipts) - self._counted_from(since)
             known += len(phantoms) - bisect_right(phantoms, since)
             # A full window is full: more than its limit would only cost memory.
             number = min(counts[window.seconds] - known, window.limit)
@@ -277,15 +309,14 @@ class RateLog(Generic[Request]):
         """Count requests that are none of ours."""
         if any(window.seconds == phantom.seconds for window in self.windows):
             stamps = self._phantoms.setdefault(phantom.seconds, [])
-            for _ in range(phantom.number):
-                self._insert(stamps, phantom.at, 0)
+            self._insert(stamps, phantom.at, 0, phantom.number)
 
     def prune(self, now: float) -> None:
         """Forget what counts nowhere any more.
 
         What may have counted when a request in flight was granted is kept until its answer's counts are understood.
         """
-        now = min(now, next(iter(self._in_flight.values()), now))
+        now = min(now, next(iter(self._in_flight.values()), (now, 0))[0])
         self._start = self._counted_from(now - self.horizon)
         # Moving the rest to the front each time would cost as much as there is of it.
         if self._start * 2 > len(self._receipts):
@@ -296,11 +327,11 @@ class RateLog(Generic[Request]):
                 del stamps[: bisect_right(stamps, now - window.span)]
 
     def used(self, now: float) -> list[tuple[Window, int]]:
-        """For each window in force: how many requests may count in it, those in flight included."""
+        """For each window in force: the weight of what may count in it, those in flight included."""
         return [
             (
                 window,
-                len(self._in_flight)
+                self._load
                 + len(self._receipts)
                 - self._counted_from(now - window.span)
                 + sum(at > now - window.span for at in self._phantoms.get(window.seconds, [])),

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import SecretStr, TypeAdapter
 
+from blocks.patience import PassingError, Patience
 from blocks.riot.answers import Answer, MatchDto, TimelineDto
-from blocks.riot.errors import RiotAnswerError
+from blocks.riot.errors import RiotAnswerError, RiotUnavailableError
 from blocks.riot.limits import RateLimiter
 from blocks.riot.methods import Method
-from blocks.riot.retrying import PassingError, Patience
 from blocks.riot.routes import regional_of_match
 from blocks.riot.shapes import read_answer
 from blocks.riot.transport import Request, RiotCounts, Transport
@@ -162,7 +162,9 @@ class RiotConnection:
             return await patience.retrying()(self._attempt, request, shape, patience)
         except PassingError as trouble:
             last = trouble
-        raise patience.unavailable(last, request.method)
+        if last.final is not None:
+            raise last.final
+        raise RiotUnavailableError(patience.exhausted(last), status=last.status, method=request.method)
 
     async def _attempt(self, request: Request, shape: TypeAdapter[T], patience: Patience) -> Answer[T]:
         transport = self._transport

@@ -5,8 +5,8 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from blocks.patience import PassingError
 from blocks.riot.errors import RiotAnswerError
-from blocks.riot.retrying import PassingError
 from blocks.riot.transport import Request
 
 T = TypeVar("T")

@@ -8,13 +8,13 @@ from http import HTTPStatus
 
 import httpx
 
+from blocks.http_body import BodyError, read_body
+from blocks.patience import PassingError, Patience
 from blocks.rate_window import Scope
-from blocks.riot.bodies import BodyError, read_body
 from blocks.riot.errors import RiotAnswerError
 from blocks.riot.limits import Permit, read_limits, read_retry_after, read_scope
 from blocks.riot.quiet import quiet
 from blocks.riot.refusals import clean, message_of, phrase, refusal
-from blocks.riot.retrying import PassingError, Patience
 
 #: Bytes of an error's body that are read; the message is short.
 _ERROR_BODY = 64 * 1024

@@ -21,7 +21,7 @@ import blocks.rate_route
 from blocks.engine import LedgerOutdatedError, LedgerUnreadableError, engine
 from blocks.rate_ledger import RateLedger, read_rates
 from blocks.rate_owners import Owner, OwnerWatch
-from blocks.rate_route import Finish, Outcome, RouteState
+from blocks.rate_route import Finish, Outcome, RouteState, Wish
 from blocks.rate_window import AnswerLimits, Window, parse_windows
 from tests.rate_server import CountingServer, client, connected
 
@@ -187,7 +187,7 @@ async def test_a_transaction_whose_end_was_not_heard_grants_nothing(
     monkeypatch.setattr(blocks.rate_ledger, "_RETRY_SECONDS", 0.01)
     transact, faults = RouteState.transact, [1, 2]
 
-    def unlucky(self: RouteState, finishes: list[Finish], wishes: list[str], held: frozenset[int]) -> Outcome:
+    def unlucky(self: RouteState, finishes: list[Finish], wishes: list[Wish], held: frozenset[int]) -> Outcome:
         outcome = transact(self, finishes, wishes, held)
         if wishes and faults:
             faults.pop()
@@ -252,7 +252,7 @@ def test_a_database_that_lost_its_last_commits_is_read_anew_and_doubted(rates: s
     me = Owner.here()
     state = RouteState(KEY, "americas", parse_windows("4:1000"), me, OwnerWatch(me), itertools.count(1))
     told = AnswerLimits(application=parse_windows("4:1000"), method=parse_windows("2000:10"))
-    assert state.transact([], ["match"], frozenset()).granted == [1]
+    assert state.transact([], [Wish("match")], frozenset()).granted == [1]
     state.transact([Finish(1, "match", time.monotonic(), told)], [], frozenset())
     # It came back at its first version, and another process was there first: its second is not the one known here.
     with engine("rates").begin() as connection:
@@ -264,10 +264,10 @@ def test_a_database_that_lost_its_last_commits_is_read_anew_and_doubted(rates: s
             )
         )
     # One is left, and goes alone.
-    assert state.transact([], ["match", "match"], frozenset()).granted == [2, None]
+    assert state.transact([], [Wish("match"), Wish("match")], frozenset()).granted == [2, None]
     assert read_rates(KEY)[0].used == ((Window(4, 1000), 4),)
     state.transact([Finish(2, "match", time.monotonic(), told)], [], frozenset())
-    assert state.transact([], ["match"], frozenset()).granted == [None]
+    assert state.transact([], [Wish("match")], frozenset()).granted == [None]
 
 
 @pytest.mark.parametrize("step", [1e6, -1e6])

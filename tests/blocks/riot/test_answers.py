@@ -9,10 +9,10 @@ from typing import Any, Union, get_args, get_origin
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from blocks.patience import PassingError
 from blocks.riot import answers
 from blocks.riot.answers import RiotDto
 from blocks.riot.errors import RiotAnswerError
-from blocks.riot.retrying import PassingError
 from blocks.riot.shapes import read_answer
 from blocks.riot.transport import Request
 from tests.blocks.riot.stand_ins import DATA, PUUID, match_body, needs_data

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.riot import RiotAnswerError, RiotUnavailableError, retrying
-from blocks.riot.retrying import LONGEST_BACKOFF, MOST_TRIES, Patience
+from blocks import patience
+from blocks.patience import LONGEST_BACKOFF, MOST_TRIES, Patience
+from blocks.riot import RiotAnswerError, RiotUnavailableError
 from tests.blocks.riot.stand_ins import PUUID, FreeLimiter, Permit, account, match_body, refused, scripted
 
 
@@ -138,7 +139,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(retrying, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(patience, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 async def test_waiting_for_ones_turn_costs_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +182,7 @@ async def test_what_goes_on_is_told_as_a_warning_and_names_nobody(caplog: pytest
     with caplog.at_level(logging.DEBUG):
         async with scripted(*[refused(503, f"for {PUUID}")] * 4, account()) as (client, _, _):
             await client.account_by_puuid(PUUID, regional="asia")
-    told = [record for record in caplog.records if record.name.startswith("blocks.riot")]
+    told = [record for record in caplog.records if record.name == patience.__name__]
     assert [record.levelno for record in told] == [logging.INFO, logging.INFO, logging.WARNING, logging.WARNING]
     assert all("503 Service Unavailable" in record.getMessage() for record in told)
     assert PUUID not in caplog.text
@@ -189,7 +190,7 @@ async def test_what_goes_on_is_told_as_a_warning_and_names_nobody(caplog: pytest
 
 @given(st.integers(1, 10_000), st.none() | st.floats(min_value=0))
 def test_waits_are_never_beyond_patience(attempts: int, told: float | None) -> None:
-    patience = Patience("x", 900, 0.5)
-    patience.attempts = attempts
-    assert 1 <= patience.block_seconds(told) <= 900
-    assert 0 < patience.backoff_bound() <= LONGEST_BACKOFF
+    waiting = Patience("x", 900, 0.5)
+    waiting.attempts = attempts
+    assert 1 <= waiting.block_seconds(told) <= 900
+    assert 0 < waiting.backoff_bound() <= LONGEST_BACKOFF

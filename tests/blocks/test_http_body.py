@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.riot.bodies import BodyEncodingError, BodyError, BodyTooLargeError, BodyTruncatedError, read_body
+from blocks.http_body import BodyEncodingError, BodyError, BodyTooLargeError, BodyTruncatedError, read_body
 
 
 async def _pieces(body: bytes, size: int) -> AsyncIterator[bytes]:

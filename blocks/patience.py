@@ -1,11 +1,11 @@
 """When a request is tried again, and how long one has patience.
 
 What passes by itself is tried again: 429, 5xx, lost connections, timeouts, bodies that end early. The waits are drawn
-evenly from zero to a doubling bound (full jitter), so that those who failed together part ways. A limit of the key's
-own (429 `application` or `method`) is waited for in the limiter, which holds back everybody else's requests as well.
+evenly from zero to a doubling bound (full jitter), so that those who failed together part ways. A limit of the client's
+own (a key's, an address') is waited for in the limiter, which holds back everybody else's requests as well.
 
-Patience is spent on failed attempts and on the waits after them. Waiting for one's turn in the limiter costs none: a
-development key may need an hour for what was asked of it.
+Patience is spent on failed attempts and on the waits after them. Waiting for one's turn in the limiter costs none: what
+was asked for may need an hour of the rate that is permitted.
 """
 
 import logging
@@ -15,13 +15,11 @@ from contextlib import contextmanager
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from blocks.riot.errors import RiotError, RiotUnavailableError
-
 logger = logging.getLogger(__name__)
 
 #: The greatest bound of a drawn wait, in seconds: an API that was away is noticed soon after it is back.
 LONGEST_BACKOFF = 60.0
-#: Bounds of the wait for a limit of the key's own whose 429 says no time; 5 s is what other clients take.
+#: Bounds of the wait for a limit of the client's own whose 429 says no time; 5 s is what other clients take.
 _UNTOLD_BASE, _UNTOLD_CAP = 5.0, 120.0
 #: An API that says 0 or 1 s again and again must not be asked each second.
 _TOLD_BASE = 1.0
@@ -36,11 +34,11 @@ class PassingError(Exception):
     """One attempt failed in a way that may pass.
 
     Args:
-        reason: in words, without the key, names or values.
+        reason: in words, without keys, names or values.
         status: the HTTP status, None where no answer came.
         least_seconds: what the server asked to wait.
         held: the limiter makes everybody wait so long; there is nothing to wait for here.
-        final: what is raised instead of `RiotUnavailableError` in the end, after few tries: it hardly passes.
+        final: the error that it is in the end, after few tries: it hardly passes.
     """
 
     def __init__(
@@ -50,7 +48,7 @@ class PassingError(Exception):
         status: int | None = None,
         least_seconds: float = 0,
         held: bool = False,
-        final: RiotError | None = None,
+        final: Exception | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -115,16 +113,10 @@ class Patience:
     def _doubled(self) -> float:
         return 2.0 ** min(max(self.attempts - 1, 0), _MOST_DOUBLINGS)
 
-    def unavailable(self, last: PassingError, method: str) -> RiotError:
-        """The error to raise when patience is at its end."""
-        if last.final is not None:
-            return last.final
+    def exhausted(self, last: PassingError) -> str:
+        """What to say when patience is at its end."""
         tries = "once" if self.attempts == 1 else f"{self.attempts} times"
-        return RiotUnavailableError(
-            f"{self.name} was tried {tries}, which is all the patience of {self.seconds:g} s; at last: {last.reason}",
-            status=last.status,
-            method=method,
-        )
+        return f"{self.name} was tried {tries}, which is all the patience of {self.seconds:g} s; at last: {last.reason}"
 
     def _wait(self, state: RetryCallState) -> float:
         trouble = _trouble(state)

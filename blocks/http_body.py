@@ -10,7 +10,7 @@ import httpx
 
 B = TypeVar("B", bytes, bytearray)
 
-#: After decoding. The greatest real timelines have 2 MB; something sixteen times that is no answer of Riot's.
+#: After decoding. The greatest real answers (of the Riot API) have 2 MB; something sixteen times that is none.
 LARGEST_BODY = 32 * 1024**2
 
 #: zlib and gzip, told apart by the header.
