@@ -10,8 +10,8 @@ from typing import Self
 
 import numpy as np
 
+from tasks.traders.core.arrays import FloatArray
 from tasks.traders.core.metrics_kernel import return_metrics
-from tasks.traders.core.percentiles import FloatArray
 from tasks.traders.core.round_trip_metrics import round_trip_metrics
 from tasks.traders.core.shrinkage import shrink_sharpe
 

@@ -1,9 +1,8 @@
 """Where a value stands among others: between 0, nobody is worse, and 1, everybody else is."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from tasks.traders.core.arrays import FloatArray
 
 
 def percentile_ranks(values: FloatArray) -> FloatArray:

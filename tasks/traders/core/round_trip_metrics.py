@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.traders.core.percentiles import FloatArray
+from tasks.traders.core.arrays import FloatArray
 
 #: Of the normal distribution: 95 % lie within.
 WILSON_Z = 1.96

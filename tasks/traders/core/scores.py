@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.traders.core.arrays import BoolArray, FloatArray, IntArray
 from tasks.traders.core.metrics import MetricTable
-from tasks.traders.core.percentiles import FloatArray, min_max, percentile_ranks
+from tasks.traders.core.percentiles import min_max, percentile_ranks
 from tasks.traders.core.profiles import Component, Profile, Scale
-
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
