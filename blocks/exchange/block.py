@@ -1,5 +1,7 @@
 """The exchange as a Prefect block: its addresses, and what our own is permitted there."""
 
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import ClassVar
 
 import httpx
@@ -9,6 +11,9 @@ from pydantic import ConfigDict, Field, HttpUrl, field_validator
 from blocks.exchange.address import check_url, limits_key
 from blocks.exchange.info import ExchangeClient
 from blocks.exchange.limits import WeightLimiter
+from blocks.exchange.shared_limits import SharedLimits
+from blocks.exchange.stream import TradeStream
+from blocks.exchange.stream_options import StreamOptions
 from blocks.rate_ledger import RateLedger
 from blocks.rate_window import Window
 from blocks.settings import settings
@@ -82,6 +87,24 @@ class Exchange(Block):
     def limiter(self) -> RateLedger:
         """The ledger of the weight, which all processes of our address share."""
         return RateLedger(self.key_name, fixed=(self.window,))
+
+    @asynccontextmanager
+    async def stream(self, coins: Iterable[str]) -> AsyncIterator[TradeStream]:
+        """The public trades of some coins, as the settings say, within the limits that all of our address share.
+
+        Args:
+            coins: to follow.
+
+        Raises:
+            ValueError: no coin, or more than the exchange permits.
+            LedgerError: the database of rates cannot be used.
+        """
+        options = StreamOptions.from_settings()
+        async with (
+            SharedLimits(self.key_name, options.limits) as limiter,
+            TradeStream(self.ws_url, coins, options, limiter=limiter) as stream,
+        ):
+            yield stream
 
     def client(
         self,

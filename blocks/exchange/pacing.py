@@ -4,12 +4,14 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeAlias
 
 #: Routes of a limiter: connections made, and messages sent. Limits hold per IP address.
 CONNECTIONS = "ws-connections"
 MESSAGES = "ws-messages"
+#: By route, how many in how many seconds.
+Limits: TypeAlias = Mapping[str, tuple[int, float]]
 
 
 class StreamPermit(Protocol):
@@ -20,7 +22,7 @@ class StreamPermit(Protocol):
 
 
 class StreamLimiter(Protocol):
-    """Gives leave: `blocks.rate_ledger.RateLedger` among all processes of an address, `LocalLimiter` in this one."""
+    """Gives leave: `shared_limits.SharedLimits` among all processes of an address, `LocalLimiter` in this one."""
 
     async def acquire(self, *, route: str, method: str) -> StreamPermit:
         """Wait until one connection (`ws-connections`) may be made or one message (`ws-messages`) sent."""
@@ -38,11 +40,11 @@ class LocalLimiter:
     """At most so many in any such time, for one process that has the address for itself.
 
     Args:
-        limits: by route, how many in how many seconds; another route is free.
+        limits: of the routes; another is free.
         clock: monotonic seconds.
     """
 
-    def __init__(self, limits: dict[str, tuple[int, float]], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
         self._given: dict[str, deque[float]] = {route: deque(maxlen=limit) for route, (limit, _) in limits.items()}

@@ -17,19 +17,18 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from blocks.exchange.address import check_url
 from blocks.exchange.connection import Connection
 from blocks.exchange.frames import printable
 from blocks.exchange.item_queue import ItemQueue
 from blocks.exchange.items import Failed, Item
-from blocks.exchange.pacing import CONNECTIONS, MESSAGES, Backoff, LocalLimiter, StreamLimiter
+from blocks.exchange.pacing import CONNECTIONS, Backoff, LocalLimiter, StreamLimiter
 from blocks.exchange.stream_options import StreamOptions
 
-_MINUTE = 60.0
 _REASON = 200
 
 
@@ -75,10 +74,7 @@ class TradeStream:
         limiter: StreamLimiter | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("ws", "wss") or not parts.hostname:
-            raise ValueError("the address of the exchange's WebSocket must begin with ws:// or wss://")
-        self._url = url
+        self._url = check_url(url, "ws")
         self._options = options or StreamOptions()
         self._shards = shards(coins, self._options)
         self._limiter = limiter
@@ -107,13 +103,7 @@ class TradeStream:
         """Begin to connect; what comes of it comes as items."""
         if self._task is not None:
             raise RuntimeError("the trade stream was opened already")
-        options = self._options
-        limiter = self._limiter or LocalLimiter(
-            {
-                CONNECTIONS: (options.new_connections_per_minute, _MINUTE),
-                MESSAGES: (options.messages_per_minute, _MINUTE),
-            }
-        )
+        limiter = self._limiter or LocalLimiter(self._options.limits)
         self._task = asyncio.create_task(self._run(limiter))
         return self
 

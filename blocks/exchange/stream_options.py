@@ -1,6 +1,11 @@
 """Times and sizes of the trade stream; the defaults are the exchange's documented limits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from blocks.exchange.pacing import CONNECTIONS, MESSAGES, Limits
+from blocks.settings import settings
+
+_MINUTE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,8 +15,8 @@ class StreamOptions:
     Attributes:
         subscriptions: that the exchange permits one address.
         connections: that it permits.
-        new_connections_per_minute: new ones that it permits a minute (only without a limiter of one's own).
-        messages_per_minute: messages that it permits to be sent a minute (only without a limiter of one's own).
+        new_connections_per_minute: new ones that it permits a minute.
+        messages_per_minute: messages that it permits to be sent a minute.
         subscriptions_per_connection: coins that share one connection.
         subscribe_interval_seconds: pause between two subscriptions of a connection.
         ack_seconds: time in which a subscription must be acknowledged.
@@ -48,3 +53,18 @@ class StreamOptions:
     queue_trades: int = 200_000
     # Clocks without care are minutes off; a trade from next year would stand in the way of all until then.
     future_seconds: float = 600.0
+
+    @classmethod
+    def from_settings(cls) -> "StreamOptions":
+        """As the settings say; what they do not name is as above."""
+        traders = settings().traders
+        named = [field.name for field in fields(cls) if field.name in type(traders).model_fields]
+        return cls(**{name: getattr(traders, name) for name in named})
+
+    @property
+    def limits(self) -> Limits:
+        """What the exchange permits one address, by route."""
+        return {
+            CONNECTIONS: (self.new_connections_per_minute, _MINUTE),
+            MESSAGES: (self.messages_per_minute, _MINUTE),
+        }
