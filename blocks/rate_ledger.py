@@ -24,6 +24,7 @@ import math
 import os
 import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
@@ -68,9 +69,8 @@ class RatePermit:
                 counts for a little longer.
             weight: what it weighed; None: as much as was acquired.
         """
-        self._end(
-            Finish(self._number, self._method, time.monotonic(), limits, self._weight if weight is None else weight)
-        )
+        weight = self._weight if weight is None else weight
+        self._end(Finish(self._number, self._method, time.monotonic(), limits, weight))
 
     def withdraw(self) -> None:
         """The request was never sent and never will be."""
@@ -115,6 +115,8 @@ class _Pump:
             # Granted in the moment in which the caller was cancelled.
             if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
                 waiter.future.result().withdraw()
+            # It may have been for this one that the others were held back.
+            self._wake.set()
             raise
 
     def finish(self, finish: Finish) -> None:
@@ -209,7 +211,7 @@ class RateLedger:
     Args:
         key_name: a fingerprint of the key, the same in all processes that share it.
         assumed: windows of the application that hold until an answer tells the key's own.
-        fixed: windows that hold for ever, on each route, where no answer tells any.
+        fixed: route -> windows that hold for ever, where no answer tells any.
         lease_seconds: a process of another machine is taken for dead when it has not been heard of for so long.
     """
 
@@ -218,12 +220,12 @@ class RateLedger:
         key_name: str,
         assumed: tuple[Window, ...] = (),
         *,
-        fixed: tuple[Window, ...] = (),
+        fixed: Mapping[str, tuple[Window, ...]] | None = None,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._key_name = key_name
         self._assumed = assumed
-        self._fixed = fixed
+        self._fixed = dict(fixed or {})
         self._lease = lease_seconds
         self._pumps: dict[str, _Pump] = {}
         self._owner: Owner | None = None
@@ -281,10 +283,9 @@ class RateLedger:
             RuntimeError: the ledger is not open, or was opened before this process was forked.
             ValueError: a weight that no window ever has room for.
         """
-        if not 1 <= weight <= min((window.limit for window in self._fixed), default=weight):
-            raise ValueError(
-                f"a request of weight {weight} is never within {format_windows(self._fixed) or 'any window'}"
-            )
+        fixed = self._fixed.get(route, ())
+        if not 1 <= weight <= min((window.limit for window in fixed), default=weight):
+            raise ValueError(f"a request of weight {weight} is never within the windows {format_windows(fixed)!r}")
         owner = self._owner
         if owner is None:
             raise RuntimeError("the rate ledger is not open")
@@ -292,7 +293,7 @@ class RateLedger:
             raise RuntimeError("the rate ledger was opened before a fork: each process opens its own")
         if route not in self._pumps:
             watch = OwnerWatch(owner, self._lease)
-            state = RouteState(self._key_name, route, self._assumed, owner, watch, self._numbers, self._fixed)
+            state = RouteState(self._key_name, route, self._assumed, owner, watch, self._numbers, fixed)
             self._pumps[route] = _Pump(state, self._threads)
         return await self._pumps[route].acquire(Wish(method, weight))
 

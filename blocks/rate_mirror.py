@@ -1,7 +1,7 @@
 """A process's picture of one key on one route, read from the database `rates`; and what `read_rates` shows of it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -107,12 +107,12 @@ def database_clock(connection: Connection) -> float:
     return float(connection.execute(_SERVER_CLOCK).scalar_one())
 
 
-def read_rates(key_name: str, fixed: tuple[Window, ...] = ()) -> list[BucketUse]:
+def read_rates(key_name: str, fixed: Mapping[str, tuple[Window, ...]] | None = None) -> list[BucketUse]:
     """What each bucket of a key is at, on all its routes.
 
     Args:
         key_name: the key's fingerprint, as given to `RateLedger`.
-        fixed: its windows, likewise.
+        fixed: its windows by route, likewise.
 
     Raises:
         LedgerOutdatedError: the database has no tables yet; the text says what to run.
@@ -121,7 +121,7 @@ def read_rates(key_name: str, fixed: tuple[Window, ...] = ()) -> list[BucketUse]
     found = []
     with ledger_errors(DOMAIN), engine(DOMAIN).execution_options(read_only=True).connect() as connection:
         for row in connection.execute(_ROUTES, {"key_name": key_name}).all():
-            mirror = Mirror(fixed=fixed)
+            mirror = Mirror(fixed=(fixed or {}).get(row.route, ()))
             mirror.read(connection, row.id, -1)
             now = max(database_clock(connection) + row.clock_offset, row.clock)
             for method, log in mirror.everything():

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, text
 from blocks.engine import engine, ledger_errors
 from blocks.rate_mirror import DOMAIN, Mirror, Request, database_clock
 from blocks.rate_owners import BEAT_SECONDS, Owner, OwnerWatch
+from blocks.rate_precedence import CLAIM_WEIGHT, Precedence, claim_on
 from blocks.rate_window import DRIFT, MARGIN_SECONDS, AnswerLimits, Window, format_windows
 
 # A request that nobody hears the answer of (its process was killed, its connection lost) may be on its way still: it
@@ -122,6 +123,7 @@ class RouteState:
         self.me = me
         self.watch = watch
         self.numbers = numbers
+        self.precedence = Precedence()
         self.mirror = Mirror(assumed, fixed)
         # The version that the mirror is at; None: to be read whole.
         self.version: int | None = None
@@ -312,6 +314,11 @@ class _Turn:
         """Grant what may be sent now."""
         granted: list[int | None] = [None] * len(wishes)
         application, waits = self._mirror.application, {"": math.inf}
+        claim = claim_on(application) if self._state.fixed else None
+        if claim is not None and claim[0] != self._state.me.id:
+            # Its room comes no sooner than any room; from then on it can be looked for only.
+            room = application.earliest(self._clock)
+            return Outcome(granted, room - self._clock if room > self._clock else math.inf, True)
         for place, (method, weight) in enumerate(wishes):
             if method in waits:
                 continue
@@ -326,13 +333,27 @@ class _Turn:
             self._mirror.grant(request, self._clock, weight)
             self._write(request, self._clock, None, weight)
             granted[place] = request[1]
+        if self._state.fixed:
+            self._take_turns(claim, waits=bool(wishes) and granted[0] is None, earliest=waits[""])
         others = any(owner != self._state.me.id for owner, _, _ in application.requests())
         return Outcome(granted, min(waits.values()) - self._clock, others)
+
+    def _take_turns(self, claim: Request | None, *, waits: bool, earliest: float) -> None:
+        """Claim the next room where the first in line was overtaken; give up the claim when it was served."""
+        if not waits:
+            self._state.precedence.served()
+            if claim is not None:
+                self._end(claim, _NEVER)
+        elif self._state.precedence.overtaken(self._clock, earliest) and claim is None:
+            claim = (self._state.me.id, next(self._state.numbers), "")
+            self._mirror.grant(claim, self._clock, CLAIM_WEIGHT)
+            self._write(claim, self._clock, None, CLAIM_WEIGHT)
 
     def _end(self, request: Request, at: float, weight: int | None = None) -> None:
         granted = self._mirror.application.granted_at(request)
         if weight is None:
-            weight = self._mirror.application.weight_of(request) or 1
+            known = self._mirror.application.weight_of(request)
+            weight = 1 if known is None else known
         self._mirror.finish(request, at, weight)
         self._write(request, at if granted is None else granted, at, weight)
 

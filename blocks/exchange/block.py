@@ -10,13 +10,15 @@ from pydantic import ConfigDict, Field, HttpUrl, field_validator
 
 from blocks.exchange.address import check_url, limits_key
 from blocks.exchange.info import ExchangeClient
-from blocks.exchange.limits import WeightLimiter
+from blocks.exchange.limits import CONNECTIONS_ROUTE, INFO_ROUTE, MESSAGES_ROUTE, WeightLimiter
 from blocks.exchange.shared_limits import SharedLimits
 from blocks.exchange.stream import TradeStream
 from blocks.exchange.stream_options import StreamOptions
 from blocks.rate_ledger import RateLedger
 from blocks.rate_window import Window
 from blocks.settings import settings
+
+_MINUTE = 60.0
 
 
 class Exchange(Block):
@@ -80,13 +82,18 @@ class Exchange(Block):
         return limits_key(self.url, self.egress)
 
     @property
-    def window(self) -> Window:
-        """The weight that is permitted."""
-        return Window(self.weight_per_minute, self.weight_window_seconds)
+    def limits(self) -> dict[str, tuple[Window, ...]]:
+        """What our address is permitted: weight of `/info`, connections that are made and messages that are sent."""
+        traders = settings().traders
+        return {
+            INFO_ROUTE: (Window(self.weight_per_minute, self.weight_window_seconds),),
+            CONNECTIONS_ROUTE: (Window(traders.new_connections_per_minute, _MINUTE),),
+            MESSAGES_ROUTE: (Window(traders.messages_per_minute, _MINUTE),),
+        }
 
     def limiter(self) -> RateLedger:
-        """The ledger of the weight, which all processes of our address share."""
-        return RateLedger(self.key_name, fixed=(self.window,))
+        """The ledger that all processes of our address share; `/info` and the stream each enter one."""
+        return RateLedger(self.key_name, fixed=self.limits)
 
     @asynccontextmanager
     async def stream(self, coins: Iterable[str]) -> AsyncIterator[TradeStream]:

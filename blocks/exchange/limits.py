@@ -11,8 +11,10 @@ from typing import Protocol
 
 from blocks.rate_window import AnswerLimits
 
-#: The route of `/info` in the ledger of an address; the WebSocket's have routes of their own.
+#: Routes of an address in its ledger: weight of `/info`, connections made to the WebSocket, messages sent there.
 INFO_ROUTE = "info"
+CONNECTIONS_ROUTE = "ws-connections"
+MESSAGES_ROUTE = "ws-messages"
 
 
 class Permit(Protocol):
