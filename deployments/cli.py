@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Look for what is wrong on this machine, and say what to do about it."),
     "dicom": ("dicom", "The DICOM gateway: explain rules, submit files, look after deliveries."),
     "league": ("league", "League of Legends: sync players, look at cards, failures and rate limits."),
+    "traders": ("traders", "Traders: the leaderboard, single traders, changes of positions, the stream."),
 }
 
 

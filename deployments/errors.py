@@ -61,6 +61,9 @@ def expected(error: BaseException) -> tuple[str, int] | None:
         ("blocks.riot.errors", "RiotError", 1),
         ("tasks.league.api", "RiotKeyMissingError", 1),
         ("tasks.league.account", "PlayerNotFoundError", 1),
+        ("tasks.traders.core.board_view", "NoSuchRunError", 1),
+        ("tasks.traders.core.trader_view", "UnknownTraderError", 1),
+        ("blocks.exchange.errors", "ExchangeError", 1),
         ("flows.submission", "MissingLimitError", 1),
     ):
         kind = getattr(sys.modules.get(module), name, None)

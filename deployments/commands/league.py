@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deployments.commands.tables import plain_table
 from deployments.errors import ExpectedError
 
 if TYPE_CHECKING:
     from sqlmodel import Session
 
     from tasks.league.core.card_model import PlayerCard
-    from tasks.league.core.card_sections import Section
     from tasks.league.core.tables import Summoner
 
 app = typer.Typer(
@@ -84,7 +84,7 @@ def _show(card: "PlayerCard", as_json: bool) -> None:
     for remark in remarks(card):
         console.print(Text(remark, style="dim"))
     for section in sections(card):
-        console.print(_table(section))
+        console.print(plain_table(section.title, section.headings, section.rows, numbers=section.numbers))
 
 
 def _known(opened: "Session", riot_id: str) -> "Summoner":
@@ -106,32 +106,6 @@ def _known(opened: "Session", riot_id: str) -> "Summoner":
     raise ExpectedError(
         f"the league ledger has no player {whole}.{named} `quintet league sync '{whole}' --platform ...` fetches them."
     )
-
-
-def _table(section: "Section") -> Table:
-    from tasks.foundation.core.escaping import printable
-
-    # Without rules a year fits into 80 columns.
-    table = Table(
-        title=f"\n{section.title}",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        header_style="dim",
-    )
-    for heading in section.headings:
-        number = heading in section.numbers
-        table.add_column(
-            heading,
-            justify="right" if number else "left",
-            no_wrap=number,
-            overflow="fold",
-            min_width=None if number else 8,
-        )
-    for row in section.rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    return table
 
 
 @app.command()
