@@ -28,6 +28,8 @@ from blocks.exchange.subscriptions import Subscriptions
 PING: Final = '{"method":"ping"}'
 # As much of the exchange's reason for closing is told.
 _REASON = 100
+# How often the watchdog looks in the time that it permits: so much of a busy time it may take for silence.
+_LOOKS = 10
 
 
 def subscription(coin: str) -> str:
@@ -199,9 +201,10 @@ class Connection:
                 # A polite close would wait for an answer that does not come.
                 self._socket.transport.abort()
                 return
-            await asyncio.sleep(left)
-            # If the process slept or was busy all the while, so long nobody could have heard anything.
-            late = max(0.0, time.monotonic() - now - left)
+            step = min(left, limit / _LOOKS)
+            await asyncio.sleep(step)
+            # When the process was suspended or busy, nobody could have heard anything: that time does not count.
+            late = max(0.0, time.monotonic() - now - step)
             self._heard += late
             if self._pinged is not None:
                 self._pinged += late
