@@ -33,8 +33,9 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from blocks.engine import LedgerError, LedgerUnreadableError, engine, ledger_errors
 from blocks.rate_mirror import DOMAIN, BucketUse, database_clock, read_rates
 from blocks.rate_owners import BEAT_SECONDS, LEASE_SECONDS, Owner, OwnerWatch
-from blocks.rate_route import Finish, RouteState, Wish
+from blocks.rate_route import RouteState
 from blocks.rate_window import AnswerLimits, Window, format_windows
+from blocks.rate_wish import Finish, Wish
 
 __all__ = ["BucketUse", "RateLedger", "RatePermit", "read_rates"]
 

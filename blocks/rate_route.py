@@ -13,8 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -22,7 +21,8 @@ from blocks.engine import engine, ledger_errors
 from blocks.rate_mirror import DOMAIN, Mirror, Request, database_clock
 from blocks.rate_owners import BEAT_SECONDS, Owner, OwnerWatch
 from blocks.rate_precedence import CLAIM_WEIGHT, Precedence, claim_on
-from blocks.rate_window import DRIFT, MARGIN_SECONDS, AnswerLimits, Window, format_windows
+from blocks.rate_window import DRIFT, MARGIN_SECONDS, Window, format_windows
+from blocks.rate_wish import Finish, Outcome, Wish
 
 # A request that nobody hears the answer of (its process was killed, its connection lost) may be on its way still: it
 # counts as received this much later.
@@ -58,40 +58,6 @@ _WRITE_BUCKET = text(
     "version = excluded.version"
 )
 _CLEAN = text("DELETE FROM rate_request WHERE route_id = :id AND received_at < :before")
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """One of this process's requests has ended, at `at` of its monotonic clock.
-
-    No `limits`: without an answer. Not `sent`: it never was one.
-    """
-
-    number: int
-    method: str
-    at: float
-    limits: AnswerLimits | None
-    weight: int = 1
-    sent: bool = True
-
-
-class Wish(NamedTuple):
-    """Somebody waits for leave to send a request of this method, which may weigh so much."""
-
-    method: str
-    weight: int = 1
-
-
-class Outcome(NamedTuple):
-    """What a transaction gave: for each wish the number of a request, or None.
-
-    `wait` is how long until more can be had, infinity where only an answer makes room; `others` tells that other
-    processes have requests in flight.
-    """
-
-    granted: list[int | None]
-    wait: float
-    others: bool
 
 
 class RouteState:
@@ -319,12 +285,20 @@ class _Turn:
             # Its room comes no sooner than any room; from then on it can be looked for only.
             room = application.earliest(self._clock)
             return Outcome(granted, room - self._clock if room > self._clock else math.inf, True)
+        # The weight of the first in line, once it must wait.
+        first: int | None = None
         for place, (method, weight) in enumerate(wishes):
             if method in waits:
                 continue
+            if first is not None and not self._passes(first, weight):
+                continue
             if not application.admits(self._clock, weight):
                 waits[""] = application.earliest(self._clock, weight)
-                break
+                if not self._state.fixed:
+                    break
+                first = weight
+                self._state.precedence.waits(self._clock, waits[""])
+                continue
             log = self._mirror.log(method)
             if log is not application and not log.admits(self._clock, weight):
                 waits[method] = log.earliest(self._clock, weight)
@@ -333,18 +307,27 @@ class _Turn:
             self._mirror.grant(request, self._clock, weight)
             self._write(request, self._clock, None, weight)
             granted[place] = request[1]
+            if place == 0:
+                self._state.precedence.served()
+        if not wishes:
+            self._state.precedence.served()
         if self._state.fixed:
-            self._take_turns(claim, waits=bool(wishes) and granted[0] is None, earliest=waits[""])
+            self._take_turns(claim, served=not wishes or granted[0] is not None)
         others = any(owner != self._state.me.id for owner, _, _ in application.requests())
         return Outcome(granted, min(waits.values()) - self._clock, others)
 
-    def _take_turns(self, claim: Request | None, *, waits: bool, earliest: float) -> None:
+    def _passes(self, first: int, weight: int) -> bool:
+        """Whether a lighter request may go before the first in line, of weight `first`: it must hardly delay it."""
+        application = self._mirror.application
+        if weight >= first or not application.admits(self._clock, weight):
+            return False
+        return self._state.precedence.allows(application.earliest(self._clock, first + weight))
+
+    def _take_turns(self, claim: Request | None, *, served: bool) -> None:
         """Claim the next room where the first in line was overtaken; give up the claim when it was served."""
-        if not waits:
-            self._state.precedence.served()
-            if claim is not None:
-                self._end(claim, _NEVER)
-        elif self._state.precedence.overtaken(self._clock, earliest) and claim is None:
+        if served and claim is not None:
+            self._end(claim, _NEVER)
+        elif not served and claim is None and self._state.precedence.overtaken(self._clock):
             claim = (self._state.me.id, next(self._state.numbers), "")
             self._mirror.grant(claim, self._clock, CLAIM_WEIGHT)
             self._write(claim, self._clock, None, CLAIM_WEIGHT)

@@ -231,7 +231,7 @@ class RateLog(Generic[Request]):
 
         Args:
             now: the present.
-            weight: the most that it may weigh. More than a window's limit waits until that is empty.
+            weight: the most that it may weigh. More than a window's limit is never granted.
 
         Returns:
             `now` or before: at once. Infinity: only once a request in flight has been answered.
@@ -249,7 +249,7 @@ class RateLog(Generic[Request]):
 
     def _earliest_in(self, window: Window, now: float, weight: int) -> float:
         # What may count besides it.
-        room = window.limit - self._load - min(weight, window.limit)
+        room = window.limit - self._load - weight
         if room < 0:
             return math.inf
         phantoms = self._phantoms.get(window.seconds, [])

@@ -21,8 +21,9 @@ import blocks.rate_route
 from blocks.engine import LedgerOutdatedError, LedgerUnreadableError, engine
 from blocks.rate_ledger import RateLedger, read_rates
 from blocks.rate_owners import Owner, OwnerWatch
-from blocks.rate_route import Finish, Outcome, RouteState, Wish
+from blocks.rate_route import RouteState
 from blocks.rate_window import AnswerLimits, Window, parse_windows
+from blocks.rate_wish import Finish, Outcome, Wish
 from tests.rate_server import CountingServer, client, connected
 
 ROOT = Path(__file__).parents[2]

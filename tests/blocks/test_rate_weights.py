@@ -17,8 +17,9 @@ from blocks import rate_precedence
 from blocks.engine import engine
 from blocks.rate_ledger import RateLedger, read_rates
 from blocks.rate_owners import Owner, OwnerWatch
-from blocks.rate_route import Finish, RouteState, Wish
+from blocks.rate_route import RouteState
 from blocks.rate_window import AnswerLimits, RateLog, Window
+from blocks.rate_wish import Finish, Wish
 
 KEY = "address"
 LAW = settings(max_examples=80, deadline=None)
@@ -221,6 +222,26 @@ def test_a_block_holds_for_every_method_and_process(rates: str) -> None:
     assert other.ask(1) == [None]
     assert told.ask(1) == [None]
     assert 490 < read_rates(KEY, {"info": (Window(10, 1000),)})[0].blocked_seconds <= 501
+
+
+def test_a_lighter_request_uses_the_rest_that_is_too_small_for_the_first_in_line(rates: str) -> None:
+    process = _Process()
+    (number,) = process.ask(7)
+    assert number is not None
+    process.end(number, 7)
+    # When the seven go, there is room for eight beside one, but not beside three.
+    assert process.ask(8, 9, 1) == [None, None, number + 1]
+    assert process.ask(8, 2) == [None, None]
+    assert process.ask(8, 1) == [None, number + 2]
+
+
+def test_lighter_requests_do_not_delay_the_first_in_line(rates: str) -> None:
+    process = _Process()
+    (number,) = process.ask(2)
+    assert number is not None
+    process.end(number, 2)
+    # It needs all there is: whatever went before it would hold it back for a whole window.
+    assert process.ask(10, 1, 5) == [None, None, None]
 
 
 def test_light_requests_go_on_until_a_heavy_one_was_overtaken_for_a_while(rates: str) -> None:
