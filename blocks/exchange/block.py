@@ -11,7 +11,6 @@ from pydantic import ConfigDict, Field, HttpUrl, field_validator
 from blocks.exchange.address import check_url, limits_key
 from blocks.exchange.info import ExchangeClient
 from blocks.exchange.limits import CONNECTIONS_ROUTE, INFO_ROUTE, MESSAGES_ROUTE, WeightLimiter
-from blocks.exchange.shared_limits import SharedLimits
 from blocks.exchange.stream import TradeStream
 from blocks.exchange.stream_options import StreamOptions
 from blocks.rate_ledger import RateLedger
@@ -108,7 +107,7 @@ class Exchange(Block):
         """
         options = StreamOptions.from_settings()
         async with (
-            SharedLimits(self.key_name, options.limits) as limiter,
+            self.limiter() as limiter,
             TradeStream(self.ws_url, coins, options, limiter=limiter) as stream,
         ):
             yield stream

@@ -21,7 +21,8 @@ from websockets.frames import CloseCode
 from blocks.exchange.frames import printable, read_frame
 from blocks.exchange.item_queue import ItemQueue
 from blocks.exchange.items import Closed, Control, ErrorFrame, Item, Opened, Refused, Subscribed, Unreadable
-from blocks.exchange.pacing import MESSAGES, StreamLimiter
+from blocks.exchange.limits import MESSAGES_ROUTE
+from blocks.exchange.pacing import StreamLimiter
 from blocks.exchange.stream_options import StreamOptions
 from blocks.exchange.subscriptions import Subscriptions
 
@@ -214,7 +215,7 @@ class Connection:
         await self._socket.close()
 
     async def _send(self, message: str) -> None:
-        permit = await self._limiter.acquire(route=MESSAGES, method="send")
+        permit = await self._limiter.acquire(route=MESSAGES_ROUTE, method="send")
         try:
             await self._socket.send(message)
         finally:

@@ -7,9 +7,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
-#: Routes of a limiter: connections made, and messages sent. Limits hold per IP address.
-CONNECTIONS = "ws-connections"
-MESSAGES = "ws-messages"
 #: By route, how many in how many seconds.
 Limits: TypeAlias = Mapping[str, tuple[int, float]]
 
@@ -22,7 +19,7 @@ class StreamPermit(Protocol):
 
 
 class StreamLimiter(Protocol):
-    """Gives leave: `shared_limits.SharedLimits` among all processes of an address, `LocalLimiter` in this one."""
+    """Gives leave: `blocks.rate_ledger.RateLedger` among all processes of an address, `LocalLimiter` in this one."""
 
     async def acquire(self, *, route: str, method: str) -> StreamPermit:
         """Wait until one connection (`ws-connections`) may be made or one message (`ws-messages`) sent."""

@@ -26,7 +26,8 @@ from blocks.exchange.connection import Connection
 from blocks.exchange.frames import printable
 from blocks.exchange.item_queue import ItemQueue
 from blocks.exchange.items import Failed, Item
-from blocks.exchange.pacing import CONNECTIONS, Backoff, LocalLimiter, StreamLimiter
+from blocks.exchange.limits import CONNECTIONS_ROUTE
+from blocks.exchange.pacing import Backoff, LocalLimiter, StreamLimiter
 from blocks.exchange.stream_options import StreamOptions
 
 _REASON = 200
@@ -182,7 +183,7 @@ class TradeStream:
 
     async def _connect(self, limiter: StreamLimiter) -> ClientConnection:
         options = self._options
-        permit = await limiter.acquire(route=CONNECTIONS, method="connect")
+        permit = await limiter.acquire(route=CONNECTIONS_ROUTE, method="connect")
         try:
             return await connect(
                 self._url,

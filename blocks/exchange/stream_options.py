@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, fields
 
-from blocks.exchange.pacing import CONNECTIONS, MESSAGES, Limits
+from blocks.exchange.limits import CONNECTIONS_ROUTE, MESSAGES_ROUTE
+from blocks.exchange.pacing import Limits
 from blocks.settings import settings
 
 _MINUTE = 60.0
@@ -65,6 +66,6 @@ class StreamOptions:
     def limits(self) -> Limits:
         """What the exchange permits one address, by route."""
         return {
-            CONNECTIONS: (self.new_connections_per_minute, _MINUTE),
-            MESSAGES: (self.messages_per_minute, _MINUTE),
+            CONNECTIONS_ROUTE: (self.new_connections_per_minute, _MINUTE),
+            MESSAGES_ROUTE: (self.messages_per_minute, _MINUTE),
         }

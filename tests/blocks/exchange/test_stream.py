@@ -13,7 +13,7 @@ from blocks.exchange.items import (
     Subscribed,
     Trades,
 )
-from blocks.exchange.pacing import CONNECTIONS, MESSAGES
+from blocks.exchange.limits import CONNECTIONS_ROUTE, MESSAGES_ROUTE
 from blocks.exchange.stream import TradeStream, shards
 from blocks.exchange.stream_options import StreamOptions
 from tests.blocks.exchange.scripted_exchange import (
@@ -124,7 +124,7 @@ class WritingLimiter:
 
     async def acquire(self, *, route: str, method: str) -> "WritingLimiter":
         self.asked.append(route)
-        if self.asked.count(MESSAGES) >= self.fails_at:
+        if self.asked.count(MESSAGES_ROUTE) >= self.fails_at:
             raise LookupError("the limits cannot be read")
         return self
 
@@ -147,8 +147,8 @@ async def test_each_connection_and_each_message_has_a_permit() -> None:
     first = server.peers[0].requests
     assert [request["method"] for request in first] == ["subscribe", "subscribe", "ping"]
     # One connection was open, one refused, one open.
-    assert limiter.asked.count(CONNECTIONS) == 3
-    assert limiter.asked[:4] == [CONNECTIONS, MESSAGES, MESSAGES, MESSAGES]
+    assert limiter.asked.count(CONNECTIONS_ROUTE) == 3
+    assert limiter.asked[:4] == [CONNECTIONS_ROUTE, MESSAGES_ROUTE, MESSAGES_ROUTE, MESSAGES_ROUTE]
     assert limiter.finished_count == len(limiter.asked)
 
 
