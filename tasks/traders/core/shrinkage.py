@@ -31,16 +31,19 @@ CELL_WIDTH, CELLS_A_DOUBLING = 0.02, 4
 #: Traders at once.
 BLOCK = 2048
 
-_STEEPNESS = np.linspace(-GRID_END, GRID_END, GRID_NODES)
-_RATIOS: FloatArray = GRID_SCALE * np.sinh(_STEEPNESS)
-_FIRST: FloatArray = np.cosh(_STEEPNESS) / (1 + (_RATIOS / FIRST_SPREAD) ** 2)
-_FIRST /= _FIRST.sum()
-
 
 def _steady(ratio: FloatArray) -> FloatArray:
     """On the scale on which luck is the same everywhere."""
     steady: FloatArray = sqrt(2) * np.arcsinh(ratio / sqrt(2))
     return steady
+
+
+_STEEPNESS = np.linspace(-GRID_END, GRID_END, GRID_NODES)
+_RATIOS: FloatArray = GRID_SCALE * np.sinh(_STEEPNESS)
+_FIRST: FloatArray = np.cosh(_STEEPNESS) / (1 + (_RATIOS / FIRST_SPREAD) ** 2)
+_FIRST /= _FIRST.sum()
+_PLACES = _steady(_RATIOS)[:, np.newaxis]
+_ENDS = (float(_PLACES[0, 0]), float(_PLACES[-1, 0]))
 
 
 def _error(days: FloatArray) -> FloatArray:
@@ -57,18 +60,19 @@ def shrink_sharpe(sharpe: FloatArray, days: FloatArray) -> FloatArray:
     """
     shrunk = np.full(sharpe.shape, np.nan)
     known = np.flatnonzero(np.isfinite(sharpe) & (days > 1))
-    place, error = _steady(sharpe[known] / sqrt(DAYS_A_YEAR)), _error(days[known])
+    # Beyond the grid's ends, a ratio counts as its end.
+    place, error = np.clip(_steady(sharpe[known] / sqrt(DAYS_A_YEAR)), *_ENDS), _error(days[known])
+    weight = skill_distribution(place, error)[:, np.newaxis]
+    weighed, work = weight * _RATIOS[:, np.newaxis], np.empty((2, GRID_NODES * BLOCK))
     found = np.empty(known.size)
-    spread = skill_distribution(place, error)
-    # Unknown to the grid are only ratios beyond it: they count as its end.
-    np.clip(place, *_steady(_RATIOS[[0, -1]]), out=place)
-    weighed = np.column_stack((spread, spread * _RATIOS))
     for start in range(0, known.size, BLOCK):
         block = slice(start, start + BLOCK)
-        chances = _chances(place[block], error[block])
-        # Sums along the grid for each trader, and no matrix product: it rounds by where a trader stands.
-        total = np.add.reduce(chances * weighed[:, :1], axis=0)
-        found[block] = np.add.reduce(chances * weighed[:, 1:], axis=0) / total
+        size = place[block].size * GRID_NODES
+        chances, parts = (buffer[:size].reshape(GRID_NODES, -1) for buffer in work)
+        _chances(place[block], error[block], chances)
+        # Sums along the grid for each trader, and no matrix product: that rounds by where a trader stands.
+        total = np.add.reduce(np.multiply(chances, weight, out=parts), axis=0)
+        found[block] = np.add.reduce(np.multiply(chances, weighed, out=parts), axis=0) / total
     shrunk[known] = found * sqrt(DAYS_A_YEAR)
     return shrunk
 
@@ -80,8 +84,7 @@ def skill_distribution(place: FloatArray, error: FloatArray) -> FloatArray:
     """
     if not place.size:
         return _FIRST
-    ends = _steady(_RATIOS[[0, -1]])
-    column = np.rint(np.clip(place, *ends) / CELL_WIDTH).astype(np.int64)
+    column = np.rint(place / CELL_WIDTH).astype(np.int64)
     level = np.rint(np.log2(error) * CELLS_A_DOUBLING).astype(np.int64)
     low_column, low_level = column.min(), level.min()
     width = int(column.max() - low_column) + 1
@@ -89,7 +92,8 @@ def skill_distribution(place: FloatArray, error: FloatArray) -> FloatArray:
     cells = np.flatnonzero(counts)
     middles = (cells % width + low_column) * CELL_WIDTH
     errors = np.exp2((cells // width + low_level) / CELLS_A_DOUBLING)
-    chances, traders = _chances(middles, errors), counts[cells].astype(np.float64)
+    chances, traders = np.empty((GRID_NODES, cells.size)), counts[cells].astype(np.float64)
+    _chances(middles, errors, chances)
     spread = _FIRST
     for _ in range(STEPS):
         spread = spread * (chances @ (traders / (spread @ chances)))
@@ -97,10 +101,12 @@ def skill_distribution(place: FloatArray, error: FloatArray) -> FloatArray:
     return spread
 
 
-def _chances(place: FloatArray, error: FloatArray) -> FloatArray:
-    """Grid x traders: how likely each ratio makes what was seen, beside the likeliest one of the grid."""
-    chances = np.subtract.outer(_steady(_RATIOS), place)
-    np.multiply(chances, chances, out=chances)
-    chances *= -0.5 / error
-    chances -= np.maximum.reduce(chances, axis=0)
-    return np.exp(chances, out=chances)
+def _chances(place: FloatArray, error: FloatArray, out: FloatArray) -> None:
+    """Grid x traders: how likely each ratio makes what was seen.
+
+    The grid is dense enough that what is nearest to a place within its ends never vanishes: not in 10,000 days.
+    """
+    np.subtract(_PLACES, place, out=out)
+    np.multiply(out, out, out=out)
+    np.multiply(out, -0.5 / error, out=out)
+    np.exp(out, out=out)
