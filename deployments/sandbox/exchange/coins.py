@@ -41,7 +41,7 @@ class Coin:
 
     def units(self, notional: float, ticks: int) -> int:
         """The size that is worth so much, one step at least."""
-        return max(1, round(notional / self.price(ticks) * 10**self.sz_decimals))
+        return max(1, round(notional / self.price(ticks) * float(10**self.sz_decimals)))
 
 
 _KNOWN = {

@@ -21,6 +21,7 @@ class SilentProtocol(WebSocketsSansIOProtocol):
     silent = False
 
     def data_received(self, data: bytes) -> None:
+        """Hear, unless it is silent."""
         if not self.silent:
             super().data_received(data)
 

@@ -37,12 +37,14 @@ class Info:
     recent: Callable[[str], Sequence[tuple[int, Trade]]]
     kept: int
 
-    def answer(self, told: Mapping[str, Any]) -> Answer:
+    def answer(self, told: object) -> Answer:
         """What the exchange says.
 
         Raises:
             NotUnderstoodError: there is no such type, or it lacks something.
         """
+        if not isinstance(told, dict):
+            raise NotUnderstoodError
         found = self._by_type().get(str(told.get("type")))
         if found is None:
             raise NotUnderstoodError

@@ -1,7 +1,7 @@
 """What really became of everybody: positions, fills and changes, computed from the blocks alone, in exact decimals."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -26,11 +26,17 @@ class Account:
     #: Kind and value by coin, where they were ever set.
     leverages: dict[str, tuple[str, int]] = field(default_factory=dict)
 
+    def positions(self, coins: Mapping[str, Coin]) -> Iterator[tuple[str, Holding]]:
+        """What it holds of perpetuals, by coin."""
+        for name in sorted(self.holdings):
+            if self.holdings[name].szi and not coins[name].is_spot:
+                yield name, self.holdings[name]
+
 
 class Ledger:
     """Reads blocks when it is asked for something, each once."""
 
-    def __init__(self, addresses: Sequence[str], coins: dict[str, Coin]) -> None:
+    def __init__(self, addresses: Sequence[str], coins: Mapping[str, Coin]) -> None:
         self.accounts: dict[int, Account] = defaultdict(Account)
         #: Netted by trader, coin and block, in the order of time, coin and address.
         self.changes: list[dict[str, Any]] = []

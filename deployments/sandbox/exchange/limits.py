@@ -4,6 +4,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from deployments.sandbox.exchange.options import ExchangeOptions
+
 #: Weight of a request, as documented; all others cost `OTHER`.
 WEIGHTS = {
     "l2Book": 2,
@@ -77,32 +79,23 @@ class Weigher:
         #: The most that ever counted at once, surcharges included.
         self.peak = 0
 
-    def admit(
-        self,
-        now: float,
-        kind: str,
-        *,
-        permitted: int,
-        seconds: float,
-        windows: Literal["fixed", "sliding"],
-        count_rejected: bool,
-    ) -> bool:
+    def admit(self, now: float, kind: str, options: ExchangeOptions) -> bool:
         """Weigh a request; whether it may pass. One whose weight exceeds what is left does not."""
         weight = weight_of(kind)
-        admitted = self._window.used(now, seconds, windows) + weight <= permitted
+        admitted = self._window.used(now, options.weight_window, options.windows) + weight <= options.weight
         self.uses.append(Use(now, kind, weight, admitted))
-        if admitted or count_rejected:
-            self._window.use(now, weight)
-        if admitted:
-            self.peak = max(self.peak, self._window.used(now, seconds, windows))
+        if admitted or options.count_rejected:
+            self._count(now, weight, options)
         return admitted
 
-    def charge(
-        self, now: float, kind: str, weight: int, *, seconds: float, windows: Literal["fixed", "sliding"]
-    ) -> None:
+    def charge(self, now: float, kind: str, weight: int, options: ExchangeOptions) -> None:
         """Count what an answer cost on top; that may exceed what is permitted, and then later requests wait for it."""
         if weight:
-            self._window.used(now, seconds, windows)
-            self._window.use(now, weight)
             self.uses.append(Use(now, kind, weight, admitted=True))
-            self.peak = max(self.peak, self._window.used(now, seconds, windows))
+            self._count(now, weight, options)
+
+    def _count(self, now: float, weight: int, options: ExchangeOptions) -> None:
+        # What is over has to be forgotten first: it may not begin a window anew.
+        used = self._window.used(now, options.weight_window, options.windows)
+        self._window.use(now, weight)
+        self.peak = max(self.peak, used + weight)

@@ -1,4 +1,4 @@
-"""What the sandbox is told, on the command line, by tests and at run time; the defaults are those of a good exchange."""
+"""What the sandbox is told: on the command line, by tests, at run time. The defaults are a good exchange's."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -47,6 +47,7 @@ class ExchangeOptions:
         default=0, metadata=_fixed("when the market opens, milliseconds since 1970; 0: now, by the wall clock")
     )
     flat_start: bool = field(default=True, metadata=_fixed("nobody has a position when the market opens"))
+    trips_a_day: float = field(default=6.0, metadata=_fixed("positions that the most active ones open a day"))
     short_history_rate: float = field(default=0.2, metadata=_fixed("part of the traders whose past is shorter"))
     idle_day_rate: float = field(default=0.1, metadata=_fixed("part of the days on which one does not trade"))
     overnight_rate: float = field(default=0.15, metadata=_fixed("part of the days that end with an open position"))

@@ -15,7 +15,7 @@ from deployments.sandbox.exchange.connection import SilentProtocol
 from deployments.sandbox.exchange.options import ExchangeOptions
 
 
-class Server(uvicorn.Server):
+class _Server(uvicorn.Server):
     """Tells when it listens, lets the market run, and leaves signals alone."""
 
     def __init__(self, app: Exchange, port: int, ready: Callable[[int], None]) -> None:
@@ -46,7 +46,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._market = asyncio.create_task(self._app.run())
+            self._market = asyncio.create_task(self._app.pace.run())
             self._market.add_done_callback(self._market_ended)
             self._ready(self.servers[0].sockets[0].getsockname()[1])
 
@@ -71,10 +71,10 @@ class Server(uvicorn.Server):
         yield
 
 
-def serve(options: ExchangeOptions, port: int, ready: Callable[[dict[str, Any]], None]) -> Server:
+def serve(options: ExchangeOptions, port: int, ready: Callable[[dict[str, Any]], None]) -> _Server:
     """A server that is not running yet: `run()` it; `should_exit = True` ends it."""
     app = Exchange(options)
-    return Server(app, port, lambda actual: ready(app.ready(actual)))
+    return _Server(app, port, lambda actual: ready(app.ready(actual)))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def running_exchange(options: ExchangeOptions | None = None) -> Iterator[Running
         ports.append(port)
         listening.set()
 
-    server = Server(app, 0, ready)
+    server = _Server(app, 0, ready)
 
     def run() -> None:
         try:

@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -60,12 +61,15 @@ class Stream:
         """A client address' living connections."""
         return [each for each in self.connections.values() if each.host == host and each.alive]
 
-    async def serve(self, host: str, receive: Receive, send: Send) -> None:
+    async def serve(self, host: str, path: str, receive: Receive, send: Send) -> None:
         """Serve one connection to its end."""
         options, now = self._options(), self._clock()
         self.opened += 1
         connection = Connection(self.opened, host, receive, send, now)
         new = self._new[host]
+        if path != "/ws":
+            await connection.refuse(404, "")
+            return
         if len(self.of_host(host)) >= options.connections:
             refused = "connections"
         elif new.used(now, options.ws_window, options.windows) >= options.new_connections:
@@ -201,12 +205,10 @@ class Stream:
             self.recent[coin].extend((block.time, trade) for trade in trades[-options.recent * 10 :])
 
     def _spoil(self, connection: Connection, block: Block, coins: Sequence[str]) -> None:
-        options = self._options()
+        options, time = self._options(), str(block.time)
         for coin in coins:
-            good = block.trades[coin][-1]
-            for kind, message in self._faults.extra_messages(
-                options, lambda good=good: written(good, str(block.time), self._addresses)
-            ):
+            good = partial(written, block.trades[coin][-1], time, self._addresses)
+            for kind, message in self._faults.extra_messages(options, good):
                 connection.tell(kind, message.encode())
                 connection.sent["trades"] += kind == "malformed_trade"
 

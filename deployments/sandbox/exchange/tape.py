@@ -1,6 +1,6 @@
 """Trades, the blocks they stand in, and how they are written in frames."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -142,7 +142,8 @@ def prepare(block: Block, addresses: Sequence[str]) -> None:
 
 
 def _encoded(block: Block, coins: Iterable[str], time: str, addresses: Sequence[str]) -> dict[str, bytes]:
-    encode: Callable[[Trade], str] = lambda trade: written(trade, time, addresses)  # noqa: E731
     return {
-        coin: websocket_frame(trades_message(map(encode, block.trades[coin]))) for coin in coins if coin in block.trades
+        coin: websocket_frame(trades_message(written(trade, time, addresses) for trade in block.trades[coin]))
+        for coin in coins
+        if coin in block.trades
     }

@@ -19,7 +19,8 @@ class Trader:
 
     index: int
     address: str
-    #: Mean of a day's return over its deviation: what a perfect ranking would order by.
+    #: Mean over deviation of the returns of days on which it trades, and of all days: what a perfect ranking orders by.
+    skill: float
     sharpe: float
     #: Deviation of a day's return on which it trades.
     volatility: float
@@ -61,12 +62,12 @@ class Population:
     def _drawn(self, index: int) -> Trader:
         options = self.options
         random = Random(f"{options.seed}/trader/{index}")  # noqa: S311 - no secret depends on it
-        quality = random.gauss(0.0, options.skill_sd)
+        skill = random.gauss(0.0, options.skill_sd)
         active = 1.0 - options.idle_day_rate * random.uniform(0.5, 1.5)
         volatility = min(0.08, max(0.004, 0.02 * random.lognormvariate(0.0, 0.4)))
-        days = options.days
+        days = options.days if any("@" not in coin and "/" not in coin for coin in options.coins) else 0
         if random.random() < options.short_history_rate:
-            days = random.randint(1, max(1, options.days))
+            days = random.randint(min(1, days), days)
         role = "user"
         if options.edge_cases and len(self) >= 10:
             # Somebody who never traded before, and a vault.
@@ -76,19 +77,16 @@ class Population:
         return Trader(
             index=index,
             address=self.addresses[index],
+            skill=skill,
             # On idle days nothing is earned, which makes a day's mean smaller by more than its deviation.
-            sharpe=active * quality / (active * (1 + quality**2) - (active * quality) ** 2) ** 0.5,
+            sharpe=active * skill / (active * (1 + skill**2) - (active * skill) ** 2) ** 0.5,
             volatility=volatility,
             active_part=active,
             equity=max(LEAST_EQUITY, round(MEDIAN_EQUITY * random.lognormvariate(0.0, EQUITY_SPREAD), 2)),
             days=days,
-            trips_a_day=1.0 + 6.0 * share**0.5,
+            trips_a_day=max(1.0, options.trips_a_day * share**0.5),
             role=role,
         )
-
-    def quality(self, index: int) -> float:
-        """Mean over deviation of the returns of days on which it trades."""
-        return Random(f"{self.options.seed}/trader/{index}").gauss(0.0, self.options.skill_sd)  # noqa: S311 - as above
 
     def live_notional(self, index: int) -> float:
         """About how much it trades at a time, in USDC."""

@@ -8,6 +8,8 @@ from typing import Any
 from deployments.sandbox.exchange.coins import plain
 from deployments.sandbox.exchange.limits import Weigher
 from deployments.sandbox.exchange.options import ExchangeOptions, OptionError, as_json
+from deployments.sandbox.exchange.past_truth import days, round_trips
+from deployments.sandbox.exchange.responses import Response
 from deployments.sandbox.exchange.streaming import Stream
 from deployments.sandbox.exchange.world import World
 
@@ -29,6 +31,11 @@ class Requests:
     def weigher(self, host: str) -> Weigher:
         """The weigher of a client address."""
         return self.weighers.setdefault(host, Weigher())
+
+    def count(self, response: Response) -> None:
+        """Count an answer, or that there was none."""
+        spoilt = response.fault.kind if response.fault is not None else ""
+        self.by_status[spoilt if spoilt in ("broken", "truncated") else str(response.status)] += 1
 
     def told(self) -> dict[str, Any]:
         """Counts, and the weight by client address."""
@@ -70,6 +77,15 @@ class Truth:
             "changes": self._changes,
             "leverages": self._leverages,
             "positions": self._positions,
+            "days": lambda query: self._by_user(
+                query, lambda index: days(self._world.past(index), self._world.pasts.end)
+            ),
+            "round_trips": lambda query: self._by_user(query, self._round_trips),
+            "fills": lambda query: self._by_user(
+                query, lambda index: [fill.as_json() for fill in self._world.fills(index) if fill.time >= _since(query)]
+            ),
+            "funding": lambda query: self._by_user(query, self._world.fundings),
+            "updates": lambda query: self._by_user(query, self._world.updates),
         }
 
     def told(self, query: Mapping[str, str]) -> dict[str, Any]:
@@ -160,6 +176,18 @@ class Truth:
             for index in self._chosen(query)
             if index in accounts
         }
+
+    def _days(self, index: int) -> list[dict[str, Any]]:
+        return days(self._world.past(index), self._world.pasts.end)
+
+    def _fills(self, index: int, since: int) -> list[dict[str, Any]]:
+        return [fill.as_json() for fill in self._world.fills(index) if fill.time >= since]
+
+    def _round_trips(self, index: int) -> list[dict[str, Any]]:
+        return round_trips(self._world.fills(index), self._world.fundings(index))
+
+    def _by_user(self, query: Mapping[str, str], of: Callable[[int], Any]) -> dict[str, Any]:
+        return {self._world.addresses[index]: of(index) for index in self._chosen(query)}
 
     def _chosen(self, query: Mapping[str, str]) -> list[int]:
         if not query.get("user"):

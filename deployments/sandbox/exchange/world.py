@@ -6,14 +6,16 @@ from decimal import Decimal, InvalidOperation
 from random import Random
 from typing import Any
 
-from deployments.sandbox.exchange.coins import Coin, plain
+from deployments.sandbox.exchange.coins import Coin
 from deployments.sandbox.exchange.fills import Fill
 from deployments.sandbox.exchange.ledger import Ledger
 from deployments.sandbox.exchange.market import Market
 from deployments.sandbox.exchange.options import ExchangeOptions, OptionError
-from deployments.sandbox.exchange.past import Past, Pasts
-from deployments.sandbox.exchange.tape import Block, LeverageChange, Trade, Transfer, hash_of, prepare
+from deployments.sandbox.exchange.past import Past
+from deployments.sandbox.exchange.past_trading import Pasts
+from deployments.sandbox.exchange.tape import Block, LeverageChange, Trade, Transfer, prepare
 from deployments.sandbox.exchange.traders import Population
+from deployments.sandbox.exchange.transfers import deposit_or_withdrawal
 
 
 def wall_clock() -> int:
@@ -81,6 +83,32 @@ class World:
         account = self.ledger().accounts.get(index)
         live = [deposit_or_withdrawal(time, usdc, index) for time, usdc in (account.flows if account else ())]
         return [*self.past(index).updates, *live]
+
+    def created(self, index: int) -> int | None:
+        """When a trader's account was made: with its first money, or its first trade."""
+        if (known := self.past(index).created) is not None:
+            return known
+        account = self.ledger().accounts.get(index)
+        moments = [each[0] for each in account.flows[:1]] + [each.time for each in account.fills[:1]] if account else []
+        return min(moments, default=None)
+
+    def worth(self, index: int, time: int) -> tuple[Decimal, Decimal]:
+        """What a trader's perpetuals were worth, and what they had brought; since the market opened, only now."""
+        past = self.past(index)
+        value, flow = past.worth(time), past.flow(time)
+        account = self.ledger().accounts.get(index)
+        if time < self.start or account is None:
+            return value, value - flow
+        unrealised = sum(
+            (
+                held.unrealised(self.mark(coin))
+                for coin, held in account.holdings.items()
+                if not self.coins[coin].is_spot
+            ),
+            Decimal(0),
+        )
+        value = past.cash + sum(account.cash.values()) + unrealised
+        return value, value - flow - sum((usdc for _, usdc in account.flows), Decimal(0))
 
     def mark(self, coin: str) -> Decimal:
         """A coin's price: of its newest trade."""
@@ -205,11 +233,3 @@ class World:
             prepare(block, self.addresses)
             self.prepared.append(block)
         self.prepared.reverse()
-
-
-def deposit_or_withdrawal(time: int, usdc: Decimal, number: int) -> dict[str, Any]:
-    """Money that came or went, as `userNonFundingLedgerUpdates` tells it."""
-    delta: dict[str, Any] = {"type": "deposit", "usdc": plain(usdc)}
-    if usdc < 0:
-        delta = {"type": "withdraw", "usdc": plain(-usdc), "nonce": time, "fee": "0.0"}
-    return {"time": time, "hash": hash_of(time * 1000 + number), "delta": delta}
