@@ -16,7 +16,7 @@ nearly. Nothing is lost below -1.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: Money that came (positive) or went: milliseconds and USD.
 Flow = tuple[int, float]
@@ -78,24 +78,12 @@ class Span:
             return self.pnl / self.most
         return max(self.pnl / self.average(minimum), -1.0)
 
-    def joined(self, later: "Span") -> "Span":
-        """This and the one that follows, as one."""
-        return Span(
-            self.begin,
-            later.end,
-            self.equity,
-            self.pnl + later.pnl,
-            (*self.flows, *later.flows),
-            self.unexplained + later.unexplained,
-        )
-
 
 def linked_return(spans: Sequence[Span], *, minimum: float) -> float | None:
     """The return of consecutive spans: prod(1 + r) - 1.
 
-    A span with too little money to be measured against is measured together with the next one that has enough, or at
-    the end with the one before: what it won or lost counts, so that nobody makes a bad day go away by a cent's trade
-    with an empty account.
+    What was won or lost with too little money to be measured against counts with the next span that has enough, or at
+    the end with the one before: nobody makes a bad day go away by a cent's trade with an emptied account.
 
     Args:
         spans: in order, each from where the one before ended.
@@ -105,16 +93,14 @@ def linked_return(spans: Sequence[Span], *, minimum: float) -> float | None:
         At least -1; None where the money was never enough.
     """
     measured: list[Span] = []
-    poor: Span | None = None
+    left = 0.0
     for span in spans:
-        whole = span if poor is None else poor.joined(span)
-        poor = None
-        if whole.most >= minimum:
-            measured.append(whole)
+        if span.most >= minimum:
+            measured.append(replace(span, pnl=span.pnl + left))
+            left = 0.0
         else:
-            poor = whole
+            left += span.pnl
     if not measured:
         return None
-    if poor is not None:
-        measured[-1] = measured[-1].joined(poor)
+    measured[-1] = replace(measured[-1], pnl=measured[-1].pnl + left)
     return math.prod(1.0 + span.ret(minimum) for span in measured) - 1.0

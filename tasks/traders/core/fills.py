@@ -58,31 +58,25 @@ def numbered(fills: Sequence[ToldFill]) -> list[ToldFill]:
     told = list(dict.fromkeys(fill for fill in fills if fill.tid))
     sides = Counter((fill.time, fill.coin, fill.tid) for fill in told)
     # With oneself: the buyer keeps the trade's own number.
-    named = [fill if sides[fill.time, fill.coin, fill.tid] == 1 or fill.side == "B" else _own(fill, 0) for fill in told]
-    seen: Counter[ToldFill] = Counter()
-    for fill in fills:
-        if not fill.tid:
-            named.append(_own(fill, seen[fill]))
-            seen[fill] += 1
+    alone = [sides[fill.time, fill.coin, fill.tid] == 1 or fill.side == "B" for fill in told]
+    named = [fill for fill, kept in zip(told, alone, strict=True) if kept]
+    nameless = [fill for fill, kept in zip(told, alone, strict=True) if not kept] + [
+        fill for fill in fills if not fill.tid
+    ]
+    seen: Counter[str] = Counter()
+    for fill in nameless:
+        text = _said(fill)
+        digest = hashlib.blake2b(f"{text}|{seen[text]}".encode(), digest_size=8).digest()
+        named.append(replace(fill, tid=-1 - (int.from_bytes(digest) >> 2)))
+        seen[text] += 1
     return named
 
 
-def _own(fill: ToldFill, place: int) -> ToldFill:
-    said = (
-        fill.time,
-        fill.coin,
-        fill.side,
-        fill.px,
-        fill.sz,
-        fill.start_position,
-        fill.closed_pnl,
-        fill.oid,
-        fill.hash,
-    )
-    # Digits as they are kept in the ledger: 1.0 and 1.00 are the same amount.
-    text = "|".join(format(part.normalize(), "f") if isinstance(part, Decimal) else str(part) for part in said)
-    digest = hashlib.blake2b(f"{text}|{place}".encode(), digest_size=8).digest()
-    return replace(fill, tid=-1 - (int.from_bytes(digest) >> 2))
+def _said(fill: ToldFill) -> str:
+    said = (fill.time, fill.coin, fill.side, fill.px, fill.sz, fill.dir, fill.start_position, fill.closed_pnl)
+    parts = (*said, fill.oid, fill.hash)
+    # The digits alone: 1.0 and 1.00 are the same amount.
+    return "|".join(format(part.normalize(), "f") if isinstance(part, Decimal) else str(part) for part in parts)
 
 
 def store_fills(session: Session, trader_id: int, fills: Iterable[ToldFill]) -> int:

@@ -155,4 +155,5 @@ def _first(fills: Sequence[TripFill]) -> Decimal:
             ends.remove(start)
         else:
             return start
-    return starts[0] if starts else _ZERO
+    # They end where they began, and any of them may be the first.
+    return starts[0] if starts and _ZERO not in starts else _ZERO
