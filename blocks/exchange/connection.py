@@ -125,6 +125,7 @@ class Connection:
             self._blocked = False
             self._heard = time.monotonic()
             self._book.postpone(self._heard)
+            self._book_changed.set()
 
     async def _control(self, frame: Control) -> None:
         if frame.channel == "pong":
@@ -172,10 +173,8 @@ class Connection:
 
     async def _book_turn(self, now: float) -> None:
         """Wait until the book has something to do."""
-        next_time = self._book.next_time()
-        if self._blocked:
-            # Nothing can be acknowledged before we read again, and then everybody has all the time anew.
-            next_time = now + self._options.ack_seconds
+        # While nothing is read nothing can be acknowledged; the reader tells when it goes on.
+        next_time = None if self._blocked else self._book.next_time()
         self._book_changed.clear()
         try:
             async with asyncio.timeout(None if next_time is None else max(0.0, next_time - now)):

@@ -121,6 +121,8 @@ async def test_a_busy_process_is_not_taken_for_a_silent_exchange() -> None:
         await until(stream, lambda item: isinstance(item, Subscribed))
         # It is the loop itself that has to stand still, with the server's that runs in it.
         time.sleep(1.0)
+        # The watchdog looks before anything comes.
+        await asyncio.sleep(0.05)
         await server.peers[0].trades(1)
         items = await until(stream, lambda item: isinstance(item, Trades | Closed))
         assert tids(items) == [1]
@@ -166,19 +168,26 @@ async def test_a_slow_reader_slows_the_exchange_down_and_loses_nothing() -> None
 
 
 async def test_a_slow_reader_does_not_make_acknowledgements_late() -> None:
+    """The exchange takes its time, but most of it is ours: nothing was read."""
+
     async def busy(peer: Peer) -> None:
         await peer.accept()
         assert await peer.subscription() == "ETH"
         await peer.trades(1, 2, 3)
         await peer.trades(4, 5, 6)
+        while not reading.is_set():
+            await peer.request()
+        await peer.request()
         await peer.acknowledge("ETH")
         await peer.stay()
 
+    reading = asyncio.Event()
     async with (
         exchange(busy) as server,
-        open_stream(server.url, "BTC", "ETH", ack_seconds=0.2, ping_seconds=0.05, queue_trades=3) as stream,
+        open_stream(server.url, "BTC", "ETH", ack_seconds=0.6, ping_seconds=0.05, queue_trades=3) as stream,
     ):
-        await soon(lambda: stream.held == 3 and len(server.peers[0].requests) >= 12)
+        await soon(lambda: stream.held == 3 and len(server.peers[0].requests) >= 16)
+        reading.set()
         items = await until(stream, lambda item: isinstance(item, Subscribed) and item.coin == "ETH")
         assert of(Refused, items) == []
         assert tids(items) == [1, 2, 3, 4, 5, 6]
