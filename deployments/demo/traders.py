@@ -1,0 +1,282 @@
+"""The traders' demo: a market followed through faults, positions tracked, traders ranked, everything counted.
+
+A stand-in of the exchange runs as a process of its own. While its market goes on, it drops connections, lets one fall
+silent, sends broken, empty and repeated frames, and answers 502 for a while. Truth is what it keeps of every trade and
+of every change of every position, worked out by itself.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from blocks.engine import session
+from deployments.demo.processes import running
+from deployments.demo.result import DemoResult, Report
+from deployments.up import Stack
+
+DOMAIN = "traders"
+TRADES, RATE = 1500, 75
+#: Time for the market, its faults, and the last gap to be filled.
+FOLLOWED_SECONDS = 34
+#: Ten times what the real exchange permits, so that forty histories take seconds and not minutes.
+WEIGHT = 12_000
+COINS = ("BTC", "ETH", "SOL", "xyz:AAPL", "@107")
+#: Prices are quotients of decimals, which end somewhere.
+_TOLERANCE = Decimal("1e-12")
+
+FAULTS = {
+    "--drop-rate": "0.04",
+    "--replay": "15",
+    "--empty-rate": "0.02",
+    "--error-frame-rate": "0.01",
+    "--malformed-frame-rate": "0.01",
+    "--malformed-trade-rate": "0.01",
+    "--latency": "0.005:0.03",
+    "--error-rate": "0.02",
+}
+#: Quicker than for the real exchange, so that a fault and its mending fit into half a minute.
+SETTINGS = {
+    "PING_SECONDS": "1",
+    "SILENCE_SECONDS": "4",
+    "RECONNECT_BASE_SECONDS": "0.2",
+    "RECONNECT_CAP_SECONDS": "2",
+    "SETTLE_SECONDS": "1",
+    "NEW_CONNECTIONS_PER_MINUTE": "300",
+}
+
+
+@contextmanager
+def sandbox(scratch: Path) -> Iterator[dict[str, Any]]:
+    """The stand-in as a process of its own, and the settings that lead to it.
+
+    Args:
+        scratch: for its log.
+
+    Returns:
+        What it says of itself.
+    """
+    options: tuple[str, ...] = ("--traders", "40", "--days", "75", "--coins", ",".join(COINS), "--rate", str(RATE))
+    options += ("--trades", str(TRADES), "--await-subscriptions", str(len(COINS)), "--weight", str(WEIGHT))
+    options += ("--new-connections", "300", *(part for fault in FAULTS.items() for part in fault))
+    with running("deployments.sandbox.exchange", *options, log=scratch / "exchange.log") as told:
+        values = SETTINGS | {"EXCHANGE_URL": told["url"], "EXCHANGE_WS_URL": told["ws_url"]}
+        values |= {"COINS": ",".join(COINS), "WEIGHT_PER_MINUTE": str(WEIGHT)}
+        for name, value in values.items():
+            os.environ[f"QUINTET_TRADERS__{name}"] = value
+        yield told
+
+
+def run_demo(scratch: Path, exchange: dict[str, Any], stack: Stack, report: Report) -> DemoResult:
+    """Follow the market, track and rank its traders, and count.
+
+    Args:
+        scratch: unused: the stand-in keeps the truth.
+        exchange: what the stand-in said of itself.
+        stack: what runs.
+        report: told the step, how far it is, and of how much.
+    """
+    began = time.monotonic()
+    demo = _Demo(exchange, stack, report)
+    demo.follow()
+    demo.run("track", "traders-track/every-75-seconds", {"full": True, "seconds": 30})
+    demo.run("rank", "traders-leaderboard/every-ten-minutes", {"profile": "balanced"})
+    demo.run("health", "traders-health/hourly", {})
+    trades = demo.compare_trades()
+    changes = demo.compare_changes()
+    demo.compare_positions()
+    demo.compare_counts()
+    requests = demo.truth("requests")["requests"]
+    if refused := requests["http_429"]["weight"]:
+        demo.problems.append(f"the exchange refused {refused} requests for their weight")
+    (run,) = _rows("SELECT traders, eligible FROM traders_leaderboard_run ORDER BY id DESC LIMIT 1")
+    tracked = _rows(
+        "SELECT coalesce(sum(drifted), 0) AS drifted, coalesce(sum(weight), 0) AS weight FROM traders_tracking_run"
+    )[0]
+    if tracked["drifted"]:
+        demo.problems.append(f"{tracked['drifted']} positions were not what the exchange said")
+    if not run["eligible"]:
+        demo.problems.append("nobody could be ranked")
+    streams = _rows(
+        "SELECT count(*) AS connections, sum(trades) AS received, sum(duplicates) AS repeated,"
+        " sum(rejected) AS rejected FROM traders_stream"
+    )[0]
+    return DemoResult(
+        domain=DOMAIN,
+        lost=trades[0] + changes[0],
+        duplicates=trades[1] + changes[1],
+        seconds=time.monotonic() - began,
+        ui=f"{stack.ui_url}/artifacts/key/traders-leaderboard",
+        counts={
+            "trades": _count("traders_trade"),
+            "connections": streams["connections"],
+            "received": streams["received"],
+            "repeated": streams["repeated"],
+            "rejected": streams["rejected"],
+            "gaps_filled": len(_rows("SELECT id FROM traders_gap WHERE state = 'FILLED'")),
+            "gaps_left": len(_rows("SELECT id FROM traders_gap WHERE state <> 'FILLED'")),
+            "traders": run["traders"],
+            "position_changes": _count("traders_event"),
+            "published": len(_rows("SELECT id FROM traders_event WHERE published_at IS NOT NULL")),
+            "drifted": tracked["drifted"],
+            "ranked": run["eligible"],
+            "weight": tracked["weight"],
+            "http_429": requests["http_429"]["weight"],
+        },
+        problems=demo.problems,
+    )
+
+
+class _Demo:
+    def __init__(self, exchange: dict[str, Any], stack: Stack, report: Report) -> None:
+        self.problems: list[str] = []
+        self._url = exchange["url"]
+        self._stack = stack
+        self._report = report
+
+    def truth(self, parts: str) -> dict[str, Any]:
+        found: dict[str, Any] = httpx.get(f"{self._url}/__truth", params={"parts": parts}, timeout=60).json()
+        return found
+
+    def follow(self) -> None:
+        """Discovery for half a minute, and a tracking while it goes on."""
+        from deployments.demo.runs import start, wait
+
+        self._report("follow the market", 0, 0)
+        discovery = start(self._stack.api_url, "traders-discover/every-half-hour", {"seconds": FOLLOWED_SECONDS})
+        self._until_it_trades()
+        httpx.post(f"{self._url}/__fault", json={"kind": "stall"}, timeout=10)
+        tracking = start(self._stack.api_url, "traders-track/every-75-seconds", {"seconds": 20})
+        httpx.post(f"{self._url}/__fault", json={"kind": "storm", "seconds": 3}, timeout=10)
+        for step, run in (("track", tracking), ("follow the market", discovery)):
+            ended = wait(self._stack.api_url, run, self._follower(step))
+            if ended.state != "Completed":
+                self.problems.append(f"{step}: the run {ended.id} ended {ended.state}: {ended.message}")
+        if not self.truth("market")["market"]["finished"]:
+            self.problems.append("the market had not ended when the discovery did")
+
+    def _until_it_trades(self) -> None:
+        deadline = time.monotonic() + 60
+        while self.truth("market")["market"]["trades"] < TRADES // 10:
+            if time.monotonic() > deadline:
+                self.problems.append("nobody subscribed to the market within a minute")
+                return
+            time.sleep(0.2)
+
+    def _follower(self, step: str) -> Callable[[Any], None]:
+        def follow(status: Any) -> None:
+            progress = status.progress
+            self._report(step, progress.processed if progress else 0, progress.total if progress else 0)
+
+        return follow
+
+    def run(self, step: str, deployment: str, parameters: dict[str, Any]) -> None:
+        from deployments.demo.runs import run_to_end
+
+        self._report(step, 0, 0)
+        ended = run_to_end(self._stack.api_url, deployment, parameters, self._follower(step))
+        if ended.state != "Completed":
+            self.problems.append(f"{step}: the run {ended.id} ended {ended.state}: {ended.message}")
+
+    def compare_trades(self) -> tuple[int, int]:
+        """How many trades are absent, and how many are there that never were."""
+        stored = {
+            (
+                row["coin"],
+                row["time"],
+                row["tid"],
+                row["side"],
+                Decimal(row["px"]),
+                Decimal(row["sz"]),
+                row["b"],
+                row["s"],
+            )
+            for row in _rows(
+                "SELECT t.*, b.address AS b, s.address AS s FROM traders_trade t"
+                " LEFT JOIN traders_trader b ON b.id = t.buyer_id LEFT JOIN traders_trader s ON s.id = t.seller_id"
+            )
+        }
+        there = {
+            (
+                *(trade[name] for name in ("coin", "time", "tid", "side")),
+                Decimal(trade["px"]),
+                Decimal(trade["sz"]),
+                trade["buyer"],
+                trade["seller"],
+            )
+            for trade in self.truth("trades")["trades"]
+        }
+        return len(there - stored), len(stored - there)
+
+    def compare_changes(self) -> tuple[int, int]:
+        """How many changes of positions are absent or wrong, and how many are there that never were."""
+        stored = {
+            (row["address"], row["coin"], row["time"], row["change"]): row
+            for row in _rows(
+                "SELECT e.*, t.address FROM traders_event e JOIN traders_trader t ON t.id = e.trader_id"
+                " WHERE e.change <> 'LEVERAGE'"
+            )
+        }
+        lost, known = 0, set()
+        for change in self.truth("changes")["changes"]:
+            kind = change["change"].removesuffix("_POSITION")
+            key = (change["user"], change["coin"], change["time"], kind)
+            known.add(key)
+            if key not in stored:
+                lost += 1
+            elif wrong := _wrong(stored[key], change):
+                lost += 1
+                self.problems.append(f"a change of {change['coin']} has another {wrong}")
+        return lost, len(stored.keys() - known)
+
+    def compare_positions(self) -> None:
+        """What is held at the end."""
+        stored = {
+            (row["address"], row["coin"]): Decimal(row["szi"])
+            for row in _rows(
+                "SELECT p.*, t.address FROM traders_position p JOIN traders_trader t ON t.id = p.trader_id"
+            )
+        }
+        there = {
+            (address, coin): Decimal(position["szi"])
+            for address, held in self.truth("positions")["positions"].items()
+            for coin, position in held.items()
+        }
+        wrong = [key for key in stored.keys() | there.keys() if stored.get(key, Decimal()) != there.get(key, Decimal())]
+        if wrong:
+            self.problems.append(f"{len(wrong)} positions are not what they are at the exchange")
+
+    def compare_counts(self) -> None:
+        """Everything received has become something."""
+        for row in _rows("SELECT * FROM traders_stream"):
+            if row["trades"] != row["stored"] + row["duplicates"] + row["rejected"]:
+                self.problems.append(f"the counts of stream {row['id']} do not add up: {row}")
+
+
+def _wrong(stored: dict[str, Any], change: dict[str, Any]) -> str:
+    """Which number of a change is not the stand-in's; empty where all are."""
+    for name in ("size_before", "size_after", "entry_px", "exit_px", "realised"):
+        mine, theirs = stored[name], change[name]
+        if (mine is None) != (theirs is None):
+            return name
+        if mine is None:
+            continue
+        left, right = Decimal(mine), Decimal(theirs)
+        if abs(left - right) > _TOLERANCE * max(abs(left), abs(right), Decimal(1)):
+            return name
+    return ""
+
+
+def _rows(query: str) -> list[dict[str, Any]]:
+    with session(DOMAIN, read_only=True) as opened:
+        return [dict(row) for row in opened.connection().execute(text(query)).mappings()]
+
+
+def _count(table: str) -> int:
+    return int(_rows(f"SELECT count(*) AS n FROM {table}")[0]["n"])  # noqa: S608 - names from this file
