@@ -1,3 +1,5 @@
 from .boards import show_leaderboard as show_leaderboard
+from .discovery import manage_discovery_stream as manage_discovery_stream
+from .discovery import task_manage_discovery_stream as task_manage_discovery_stream
 from .histories import refresh_trader_history as refresh_trader_history
 from .leaderboard import calculate_leaderboard as calculate_leaderboard
