@@ -23,6 +23,11 @@ _NEW_REQUESTS = text(
     "SELECT owner, number, method, granted_at, received_at, seconds, weight FROM rate_request "
     "WHERE route_id = :id AND version > :version ORDER BY received_at"
 )
+_USES = text(
+    "SELECT rate_request.received_at, rate_request.weight FROM rate_request JOIN rate_route "
+    "ON rate_route.id = rate_request.route_id WHERE rate_route.key_name = :key_name AND rate_route.route = :route "
+    "AND (rate_request.received_at IS NULL OR rate_request.received_at > 0)"
+)
 _ROUTES = text("SELECT id, route, clock, clock_offset FROM rate_route WHERE key_name = :key_name ORDER BY route")
 
 
@@ -131,3 +136,24 @@ def read_rates(key_name: str, fixed: Mapping[str, tuple[Window, ...]] | None = N
                     BucketUse(row.route, method or None, log.learned is not None, used, log.in_flight, blocked)
                 )
     return found
+
+
+def read_uses(key_name: str, route: str) -> list[tuple[float, int]]:
+    """The requests of one route that may still count in a window: how many seconds ago each came, and its weight.
+
+    Args:
+        key_name: the key's fingerprint, as given to `RateLedger`.
+        route: which; for requests in flight the time is 0.
+
+    Raises:
+        LedgerOutdatedError: the database has no tables yet; the text says what to run.
+        LedgerUnreadableError: it cannot be reached.
+    """
+    with ledger_errors(DOMAIN), engine(DOMAIN).execution_options(read_only=True).connect() as connection:
+        rows = connection.execute(_ROUTES, {"key_name": key_name}).all()
+        here = next((row for row in rows if row.route == route), None)
+        if here is None:
+            return []
+        now = max(database_clock(connection) + here.clock_offset, here.clock)
+        uses = connection.execute(_USES, {"key_name": key_name, "route": route})
+        return [(0.0 if at is None else max(0.0, now - at), weight) for at, weight in uses]

@@ -91,6 +91,9 @@ async def leased(name: str) -> AsyncIterator[Hold]:
         renewing.cancel()
         await asyncio.wait([renewing])
         await asyncio.to_thread(_release, name, owner)
+    if not renewing.cancelled():
+        # It ends by itself only where it failed, or the lease was lost.
+        renewing.result()
 
 
 async def _keep(name: str, hold: Hold) -> None:
