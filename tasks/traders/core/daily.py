@@ -12,10 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from tasks.traders.core.capital import Flow, Span, linked_return
-from tasks.traders.core.worth import DAY_MS, Evidence, Known, Sums, known_moments, total
-
-#: Parts of the amounts around it below which a flow that nothing explains is a sum of rounded numbers; and in USD.
-_ROUNDING, _CENT = 1e-6, 0.01
+from tasks.traders.core.worth import CENT, DAY_MS, ROUNDING, Evidence, Known, Sums, known_moments, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,4 +175,4 @@ def _span(begin: Known, end: Known, flows: Sequence[Flow]) -> Span:
 
 
 def _noise(begin: Known, end: Known) -> float:
-    return _CENT + _ROUNDING * (abs(begin.equity) + abs(end.equity) + abs(end.pnl - begin.pnl))
+    return CENT + ROUNDING * (abs(begin.equity) + abs(end.equity) + abs(end.pnl - begin.pnl))

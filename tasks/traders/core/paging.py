@@ -41,19 +41,19 @@ class Page(Generic[R]):
     lost: bool = False
 
 
-def turn(asked: Ask, answer: Sequence[R], *, time: Callable[[R], int], cut: int = CUT) -> Page[R]:
+def turn(asked: Ask, answer: Sequence[R], *, time: Callable[[R], int], cut: int | None = None) -> Page[R]:
     """Take an answer, and say what to ask for next; each next question is for less time than the one before.
 
     Args:
         asked: what it answers.
         answer: its rows, oldest or newest first.
         time: of a row, in milliseconds.
-        cut: an answer with at least so many rows may have been cut.
+        cut: an answer with at least so many rows may have been cut; None: `CUT`.
     """
     # Rows that were not asked for would lead in circles.
     last = math.inf if asked.end is None else asked.end
     rows = sorted((row for row in answer if asked.start <= time(row) <= last), key=time)
-    if len(answer) < cut or not rows:
+    if len(answer) < (CUT if cut is None else cut) or not rows:
         return Page(rows)
     oldest, newest = time(rows[0]), time(rows[-1])
     if oldest == newest:

@@ -6,8 +6,9 @@ Three sources, the better one first:
    deposits and withdrawals do not explain. Where two of them are at most `DENSE` apart, nothing else is used: they have
    in them what is not realised, which fills do not show.
 2. **Fills and funding**, between points that are further apart: the result as it was realised, and what is left of the
-   points' result spread evenly. Where that is more than `SLACK` of the account, or fills are missing, how it went from
-   day to day is not known: such times are not `sure`, and have a result but no return.
+   points' result spread evenly. Where that is more than a small part of what the days won and lost (`REST`), money came
+   or went that nothing tells of (`STRAY`), or fills are missing, how it went from day to day is not known: such times
+   are not `sure`, and have a result but no return.
 3. The account's **beginning**: before its first deposit or fill it was worth nothing and had won nothing.
 """
 
@@ -23,8 +24,13 @@ from tasks.traders.core.equity import Point
 DAY_MS = 86_400_000
 #: The portfolio's densest long period has one point a day, up to 26 hours apart; with one missing it is not dense.
 DENSE = 36 * 3_600_000
-#: Part of an account that may come from nowhere between two points without their days being doubted.
-SLACK = 0.02
+#: What is not realised, as a part of all that the days between two points won and lost: spread over them, it is hardly
+#: seen. More of it would make a steady trader of one who waits.
+REST = 0.1
+#: Money that comes from nowhere, as a part of the account: by so much returns are measured against a wrong base.
+STRAY = 0.02
+#: USD, and as a part of the account: what is less is a sum of rounded numbers.
+CENT, ROUNDING = 0.01, 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +163,11 @@ def _between(
     won = after.pnl - before.pnl
     rest = won - results.between(before.time, after.time)
     stray = after.equity - before.equity - won - flows.between(before.time, after.time)
-    slack = SLACK * max(before.equity, after.equity, minimum)
-    sure = after.told and not doubted and abs(rest) <= slack and abs(stray) <= slack
     midnights = range((before.time // DAY_MS + 1) * DAY_MS, after.time, DAY_MS)
+    size = max(before.equity, after.equity, minimum)
+    moved = sum(abs(results.between(*ends)) for ends in pairwise((before.time, *midnights, after.time)))
+    settled = abs(rest) <= CENT + ROUNDING * size + REST * moved and abs(stray) <= STRAY * size
+    sure = after.told and not doubted and settled
     yield Known(before.time, before.equity, before.pnl, sure=sure, told=before.told)
     for time in sorted({*midnights, *flows.times_between(before.time, after.time)}):
         part = (time - before.time) / (after.time - before.time)

@@ -274,3 +274,11 @@ def test_daily_moments_are_contiguous() -> None:
     for before, after in pairwise(found.days):
         assert after.day == before.day + 1
     assert found.pnl == known[-1].pnl
+
+
+def test_a_large_account_is_no_steadier_between_distant_points_than_they_tell() -> None:
+    # 1 % in a week, of which no fill tells: not a seventh of it each day.
+    known = [Point(at(0), 1e6, 0.0), Point(at(168), 1.01e6, 1e4)]
+    assert set(returns(series(Evidence(points=known))).values()) == {None}
+    idle = [Point(at(0), 1e6, 0.0), Point(at(168), 1e6, 0.0)]
+    assert set(returns(series(Evidence(points=idle))).values()) == {0.0}
