@@ -3,3 +3,7 @@ from .discovery import manage_discovery_stream as manage_discovery_stream
 from .discovery import task_manage_discovery_stream as task_manage_discovery_stream
 from .histories import refresh_trader_history as refresh_trader_history
 from .leaderboard import calculate_leaderboard as calculate_leaderboard
+from .publishing import publish_events as publish_events
+from .tracking import track_traders_batch as track_traders_batch
+from .tracking_card import show_tracking as show_tracking
+from .traders import get_or_create_trader as get_or_create_trader

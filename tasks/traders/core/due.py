@@ -48,6 +48,17 @@ class Queue:
     waiting: int
 
 
+@dataclass(frozen=True)
+class FailedPoll:
+    """A poll that failed and waits for its next try."""
+
+    address: str
+    dex: str
+    failures: int
+    due_at: datetime
+    reason: str
+
+
 def note_dexes(session: Session) -> int:
     """Remember which traders traded on builders' dexes, from the trades that came in since the last look.
 
@@ -163,3 +174,19 @@ def poll_failed(
     session.add(poll)
     session.flush()
     return poll.due_at
+
+
+def failed_polls(session: Session, *, limit: int) -> list[FailedPoll]:
+    """The polls that failed and wait for their next try, those that failed most often first."""
+    wanted = (
+        select(Trader.address, Poll)
+        .join(Poll, col(Poll.trader_id) == col(Trader.id))
+        .where(col(Poll.due_at).is_not(None))
+        .order_by(col(Poll.failures).desc(), col(Trader.address), col(Poll.dex))
+        .limit(limit)
+    )
+    return [
+        FailedPoll(address, poll.dex, poll.failures, poll.due_at, poll.reason or "")
+        for address, poll in session.exec(wanted)
+        if poll.due_at is not None
+    ]
