@@ -27,7 +27,7 @@ BLOCK = 2048
 #: Rows that are turned at once: their ends stay in the nearest cache.
 TURNED = 256
 
-_SUMS = ("days", "mean", "square", "cube", "fourth", "loss", "loss_square", "best", "value", "drawdown", "weeks", "won")
+_SUMS = ("days", "mean", "square", "cube", "fourth", "gain", "loss_square", "best", "value", "drawdown", "weeks", "won")
 
 
 def return_metrics(returns: FloatArray, *, first_day: int = 0, threads: int = 1) -> dict[str, FloatArray]:
@@ -112,8 +112,9 @@ def _sum_block(returns: FloatArray, weeks: list[slice], buffers: _Buffers, out: 
         np.add.reduce(work, axis=0, out=out["cube"])
         np.multiply(square, square, out=square)
         np.add.reduce(square, axis=0, out=out["fourth"])
-        np.minimum(known, buffers.zeros[:traders], out=work)
-        np.add.reduce(work, axis=0, out=out["loss"])
+        np.maximum(known, buffers.zeros[:traders], out=work)
+        np.add.reduce(work, axis=0, out=out["gain"])
+        np.subtract(known, work, out=work)
         np.multiply(work, work, out=work)
         np.add.reduce(work, axis=0, out=out["loss_square"])
         known += 1.0
@@ -150,7 +151,6 @@ def _metrics(sums: dict[str, FloatArray]) -> dict[str, FloatArray]:
         daily = mean / np.where(deviation > 0, deviation, np.nan)
         downside = np.sqrt(sums["loss_square"] / two_days)
         drawdown = sums["drawdown"] + (any_day - any_day)
-        gain = mean * any_day - sums["loss"]
         return {
             "days": days,
             "roi": sums["value"] - any_day / any_day,
@@ -163,7 +163,7 @@ def _metrics(sums: dict[str, FloatArray]) -> dict[str, FloatArray]:
             "calmar": (sums["value"] ** (DAYS_A_YEAR / any_day) - 1) / np.where(drawdown > 0, drawdown, np.nan),
             "weeks": sums["weeks"],
             "consistency": sums["won"] / np.where(sums["weeks"] >= MINIMUM_WEEKS, sums["weeks"], np.nan),
-            "top_day_share": np.where(sums["best"] > 0, sums["best"] / gain, np.nan),
+            "top_day_share": sums["best"] / np.where(sums["gain"] > 0, sums["gain"], np.nan),
         }
 
 

@@ -44,7 +44,7 @@ def round_trip_metrics(
         "win_rate_shrunk": beta_binomial(wins, trips),
         "profit_factor": _ratio(gross_profit, gross_loss, PROFIT_FACTOR_CAP),
         "profit_factor_shrunk": _shrunk_profit_factor(made, gross_profit, gross_loss),
-        "risk_ratio": _ratio(gross_profit * (trips - wins), gross_loss * wins, RISK_RATIO_CAP),
+        "risk_ratio": _ratio(_mean(gross_profit, wins), _mean(gross_loss, trips - wins), RISK_RATIO_CAP),
     }
 
 
@@ -101,6 +101,11 @@ def _shrunk_profit_factor(made: FloatArray, gross_profit: FloatArray, gross_loss
     # By the trader's own mean trip: one measured over all traders would be a whale's, and make all others alike.
     added = PRIOR_TRIPS * (gross_profit + gross_loss) / made
     return _ratio(gross_profit + added, gross_loss + added, PROFIT_FACTOR_CAP)
+
+
+def _mean(total: FloatArray, count: FloatArray) -> FloatArray:
+    """0 of none."""
+    return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 
 
 def _ratio(gain: FloatArray, loss: FloatArray, cap: float) -> FloatArray:
