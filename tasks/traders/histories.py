@@ -25,7 +25,7 @@ from tasks.foundation.lifecycle import logger
 from tasks.foundation.retries import MAINTENANCE
 from tasks.traders.api import exchange_client
 from tasks.traders.core.addresses import normal, short
-from tasks.traders.core.days import recompute_days
+from tasks.traders.core.days import read_past, write_past
 from tasks.traders.core.due_histories import mark_failed, mark_refreshed
 from tasks.traders.core.equity import portfolio_points, store_points
 from tasks.traders.core.fetched import Kind, Start, begin, move, note_first_end, note_hole
@@ -273,8 +273,12 @@ def _finish(trader_id: int, portfolio: Portfolio, now: datetime) -> tuple[int, i
     )
     with session(DOMAIN) as opened:
         stored = store_points(opened, trader_id, points)
+    # Reading takes seconds where there are very many fills, and would keep everybody from writing on SQLite.
+    with session(DOMAIN, read_only=True) as opened:
+        past = read_past(opened, trader_id, minimum_equity=settings().traders.minimum_equity, known_until=now)
+    with session(DOMAIN) as opened:
+        days = write_past(opened, trader_id, past)
         mark_refreshed(opened, trader_id, now=now, portfolio_time=points[-1].time if points else None)
-        days = recompute_days(opened, trader_id, minimum_equity=settings().traders.minimum_equity)
         history = opened.get_one(History, trader_id)
     return stored, days, history
 

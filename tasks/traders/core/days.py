@@ -5,7 +5,7 @@ kill at any point.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,15 @@ MINIMUM_EQUITY = 100.0
 _COLUMNS = ("pnl", "equity", "net_flow", "ret", "volume", "fills", "closed_pnl", "fees", "funding")
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a trader's stored rows come to."""
+
+    series: Series
+    trips: Trips
+    volume: float
+
+
 def recompute_days(session: Session, trader_id: int, *, minimum_equity: float = MINIMUM_EQUITY) -> int:
     """Make a trader's days, and the sums of its history, from its stored rows.
 
@@ -38,23 +47,53 @@ def recompute_days(session: Session, trader_id: int, *, minimum_equity: float = 
     Returns:
         How many days there are.
     """
-    history = history_of(session, trader_id)
+    return write_past(session, trader_id, read_past(session, trader_id, minimum_equity=minimum_equity))
+
+
+def read_past(
+    session: Session, trader_id: int, *, minimum_equity: float = MINIMUM_EQUITY, known_until: datetime | None = None
+) -> Past:
+    """Read a trader's rows and make its days of them; writes nothing, so that nobody who writes has to wait.
+
+    Args:
+        session: the transaction.
+        trader_id: whose.
+        minimum_equity: USD below which a day has no return; taken for 1 cent where it is less.
+        known_until: until when deposits are known; None: until the last refresh.
+    """
+    history = session.get(History, trader_id)
     fills, dealings = _read_fills(session, trader_id)
     funding = _read_funding(session, trader_id)
     dealings += [Dealing(time, funding=usdc) for time, _, usdc in funding]
+    refreshed_at, fills_from = (None, None) if history is None else (history.refreshed_at, history.fills_from)
     evidence = Evidence(
         points=_read_points(session, trader_id),
-        snapshots=_read_snapshots(session, trader_id, history.refreshed_at),
+        snapshots=_read_snapshots(session, trader_id, known_until or refreshed_at),
         flows=_read_flows(session, trader_id),
-        fills_from=history.fills_from,
+        fills_from=fills_from,
     )
     # A return is measured against something.
     series = daily_series(evidence, dealings, minimum=max(minimum_equity, 0.01))
-    _write_days(session, trader_id, series)
-    _summarise(history, series, round_trips(fills, funding), dealings)
+    return Past(series, round_trips(fills, funding), total(dealing.volume for dealing in dealings))
+
+
+def write_past(session: Session, trader_id: int, past: Past) -> int:
+    """Write the days that are not stored like this, and the sums.
+
+    Args:
+        session: the transaction; nothing is committed.
+        trader_id: whose.
+        past: as read.
+
+    Returns:
+        How many days there are.
+    """
+    history = history_of(session, trader_id)
+    _write_days(session, trader_id, past.series)
+    _summarise(history, past)
     session.add(history)
     session.flush()
-    return len(series.days)
+    return len(past.series.days)
 
 
 def history_of(session: Session, trader_id: int) -> History:
@@ -139,13 +178,13 @@ def _write_days(session: Session, trader_id: int, series: Series) -> None:
     )
 
 
-def _summarise(history: History, series: Series, found: Trips, dealings: Iterable[Dealing]) -> None:
-    nets = [trip.net for trip in found.trips]
+def _summarise(history: History, past: Past) -> None:
+    nets = [trip.net for trip in past.trips.trips]
     won, lost = [net for net in nets if net > 0], [-net for net in nets if net < 0]
-    history.round_trips, history.wins, history.liquidations = len(nets), len(won), found.liquidated
+    history.round_trips, history.wins, history.liquidations = len(nets), len(won), past.trips.liquidated
     history.gross_profit, history.max_profit = total(won), max(won, default=0.0)
     history.gross_loss, history.max_loss = total(lost), max(lost, default=0.0)
-    history.volume = total(dealing.volume for dealing in dealings)
+    history.volume, series = past.volume, past.series
     history.first_time, history.pnl, history.equity = series.begun, series.pnl, series.equity
     packed = pack((row.day, row.ret) for row in series.days)
     history.series_day, history.returns = packed if packed is not None else (None, None)
