@@ -14,6 +14,7 @@ from sqlalchemy import delete, exists, update
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, or_, select
 
+from tasks.foundation.core.upsert import upsert_rows
 from tasks.traders.core.baseline import start_from
 from tasks.traders.core.book import Book
 from tasks.traders.core.coins import dex_of, is_spot
@@ -101,6 +102,9 @@ def _followed(session: Session) -> frozenset[str]:
 def _take(
     session: Session, snapshots: list[Snapshot], folded: int | None, followed: frozenset[str], now: datetime
 ) -> tuple[int, int, int]:
+    # The poll of a snapshot that waited long may have been cleaned away.
+    missing = [Poll(trader_id=one.trader_id, dex=one.dex, snapshot_time=one.time).model_dump() for one in snapshots]
+    upsert_rows(session, Poll, missing, key=("trader_id", "dex"))
     traders = {snapshot.trader_id for snapshot in snapshots}
     of_traders = select(Poll).where(col(Poll.trader_id).in_(among(session, traders)))
     polls = session.exec(of_traders.execution_options(populate_existing=True)).all()
