@@ -8,7 +8,7 @@ beginning and no further.
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from sqlalchemy import exists, update
+from sqlalchemy import case, exists, func, update
 from sqlmodel import Session, col, select
 
 from tasks.foundation.core.escaping import printable
@@ -17,6 +17,9 @@ from tasks.traders.core.tables import Coin, Gap, GapState, Trade, Trader
 
 def open_gaps(session: Session, coins: Iterable[str], now: datetime) -> int:
     """Open a gap of each coin that was followed before and has none open.
+
+    In the first moments of a coin it is not known yet up to when it is whole. What the ledger has of it came on one
+    connection, in its order: so the gap begins at its newest trade, or, before its first, at the newest of all coins.
 
     Args:
         session: the transaction; nothing is committed.
@@ -27,12 +30,15 @@ def open_gaps(session: Session, coins: Iterable[str], now: datetime) -> int:
         How many were opened.
     """
     has_one = exists().where(col(Gap.coin) == col(Coin.coin), col(Gap.state) == GapState.OPEN)
-    followed = select(Coin.coin, Coin.whole_time).where(col(Coin.coin).in_(sorted(set(coins))), ~has_one)
-    wholes = session.exec(followed.order_by(col(Coin.coin)).with_for_update()).all()
+    newest = select(func.max(col(Coin.seen_time))).scalar_subquery()
+    # One that was never acknowledged was never followed.
+    known = func.coalesce(col(Coin.whole_time), col(Coin.seen_time), case((col(Coin.subscribed), newest)))
+    followed = select(Coin.coin, known).where(col(Coin.coin).in_(sorted(set(coins))), ~has_one)
+    beginnings = session.exec(followed.order_by(col(Coin.coin)).with_for_update()).all()
     begun = [
-        Gap(coin=coin, from_time=whole, state=GapState.OPEN, opened_at=now)
-        for coin, whole in wholes
-        if whole is not None
+        Gap(coin=coin, from_time=begins, state=GapState.OPEN, opened_at=now)
+        for coin, begins in beginnings
+        if begins is not None
     ]
     session.add_all(begun)
     session.flush()
