@@ -135,8 +135,14 @@ def fill(
     tid: int,
     spot: bool = False,
     liquidated: str | None = None,
+    undone: bool = False,
 ) -> Fill:
-    """Let a position be filled; gives what its owner is told."""
+    """Let a position be filled; gives what its owner is told.
+
+    Args:
+        undone: one side of a trade with oneself, which the other side undoes at the same price: the average entry stays
+            what it was, and nothing is earned.
+    """
     price, size = Decimal(px), Decimal(sz)
     signed = size if buys else -size
     start = holding.szi
@@ -146,6 +152,10 @@ def fill(
         holding.szi += signed
         fee, token = (rate * size, SPOT_TOKEN) if buys else (ZERO, "USDC")
         told, closed = ("Buy" if buys else "Sell"), ZERO
+    elif undone:
+        told, closed = direction(start, signed), ZERO
+        holding.szi += signed
+        fee, token = rounded(rate * price * size), "USDC"
     else:
         told = direction(start, signed)
         closed = rounded(holding.trade(signed, price, time))

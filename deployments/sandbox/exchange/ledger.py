@@ -44,6 +44,8 @@ class Ledger:
         self.marks: dict[str, Decimal] = {}
         self._addresses = addresses
         self._coins = coins
+        #: Positions by trader and coin as netted changes make them.
+        self._netted: dict[tuple[int, str], Holding] = defaultdict(Holding)
         self._read = 0
 
     def read(self, blocks: Sequence[Block]) -> None:
@@ -59,6 +61,11 @@ class Ledger:
             holdings[coin] = Holding(SPOT_BALANCE if self._coins[coin].is_spot else ZERO)
         return holdings[coin]
 
+    def carry(self, trader: int, coin: str, holding: Holding) -> None:
+        """Let a trader begin with a position."""
+        for each in (self.holding(trader, coin), self._netted[trader, coin]):
+            each.carry(holding)
+
     def _block(self, block: Block) -> None:
         for change in block.leverages:
             self._leverage(block.time, change.trader, change.coin, change.value, change.kind)
@@ -68,13 +75,11 @@ class Ledger:
             account.flows.append((block.time, usdc))
         for coin in sorted(block.trades):
             trades = block.trades[coin]
-            if not self._coins[coin].is_spot:
-                before = {who: _copy(self.holding(who, coin)) for trade in trades for who in trade[5:7]}
             for trade in trades:
                 self._trade(block.time, trade)
             self.marks[coin] = Decimal(trades[-1].px)
             if not self._coins[coin].is_spot:
-                self._net(block.time, coin, trades, before)
+                self._net(block.time, coin, trades)
 
     def _trade(self, time: int, trade: Trade) -> None:
         coin = self._coins[trade.coin]
@@ -94,12 +99,13 @@ class Ledger:
                 tid=trade.tid,
                 spot=coin.is_spot,
                 liquidated=liquidated,
+                undone=trade.buyer == trade.seller,
             )
             account.fills.append(found)
             if not coin.is_spot:
                 account.cash[coin.dex] += found.closed_pnl - found.fee
 
-    def _net(self, time: int, coin: str, trades: Sequence[Trade], before: dict[int, Holding]) -> None:
+    def _net(self, time: int, coin: str, trades: Sequence[Trade]) -> None:
         """One change for each trader whose position of a coin is another after the block."""
         signed: dict[int, Decimal] = defaultdict(Decimal)
         worth: dict[int, Decimal] = defaultdict(Decimal)
@@ -116,7 +122,7 @@ class Ledger:
             if signed[who] == 0:
                 continue
             px = worth[who] / signed[who]
-            netted, now = before[who], self.holding(who, coin)
+            netted, now = self._netted[who, coin], self.holding(who, coin)
             start, entry = netted.szi, netted.entry
             realised = netted.trade(signed[who], px, time)
             kind = _kind(start, netted.szi)
@@ -158,10 +164,6 @@ class Ledger:
 def default_leverage(coin: Coin) -> tuple[str, int]:
     """What a trader borrows before it says how much; builders' perpetuals are always isolated."""
     return ("isolated" if coin.dex else "cross", coin.maximum_leverage)
-
-
-def _copy(holding: Holding) -> Holding:
-    return Holding(holding.szi, holding.entry, holding.opened_time, holding.realised)
 
 
 def _kind(before: Decimal, after: Decimal) -> str:

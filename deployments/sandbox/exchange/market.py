@@ -19,6 +19,8 @@ from deployments.sandbox.exchange.traders import Population
 
 #: Draws of a trader who is not in the block yet, before one who is has to do.
 PATIENCE = 12
+#: Where there are no more traders than this, all of them are asked then.
+FEW = 64
 #: How many times its usual order a position may grow to.
 LARGEST = 6
 
@@ -154,11 +156,11 @@ class Market:
 
     def _someone(self, here: _Round, fits: Callable[[int], bool]) -> tuple[int, bool]:
         """A trader who fits, and whether it is new to this part of the block."""
-        for _ in range(PATIENCE):
+        for _ in range(PATIENCE if len(here.busy) < len(self._population) else 0):
             trader = self._draw()
             if trader not in here.busy and fits(trader):
                 return trader, True
-        for trader in range(len(self._population)):
+        for trader in range(len(self._population) if len(self._population) <= FEW else 0):
             if fits(trader) and trader not in here.busy:
                 return trader, True
         while True:

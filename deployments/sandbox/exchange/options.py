@@ -61,7 +61,7 @@ class ExchangeOptions:
     block_ms: int = field(default=100, metadata=_about("milliseconds between blocks; all trades of one have its time"))
     trades: int = field(default=0, metadata=_about("trades after which the market stops by itself; 0: never"))
     prepare: int = field(default=0, metadata=_fixed("trades made and encoded before it starts, for high rates"))
-    paused: bool = field(default=False, metadata=_fixed("start with a market that stands still until POST /__resume"))
+    paused: bool = field(default=False, metadata=_about("start with a market that stands still until POST /__resume"))
     await_subscriptions: int = field(
         default=0, metadata=_about("the market stands still while fewer subscriptions are there")
     )

@@ -172,7 +172,8 @@ class Stream:
 
     def _unsubscribe(self, connection: Connection, subscription: dict[str, Any]) -> None:
         if connection.subscriptions.pop(_key(subscription), None) is None:
-            connection.answer("error", "error", f"Already unsubscribed: {json.dumps(subscription)}")
+            text = json.dumps(subscription, separators=(",", ":"))
+            connection.answer("error", "error", f"Already unsubscribed: {text}")
             return
         connection.coins.discard(str(subscription.get("coin")))
         connection.answer("ack", "subscriptionResponse", {"method": "unsubscribe", "subscription": subscription})

@@ -17,6 +17,9 @@ from deployments.sandbox.exchange.tape import Block, LeverageChange, Trade, Tran
 from deployments.sandbox.exchange.traders import Population
 from deployments.sandbox.exchange.transfers import deposit_or_withdrawal
 
+#: Trades of a prepared block: more would be one frame of megabytes.
+LARGEST_PREPARED = 2000
+
 
 def wall_clock() -> int:
     """Milliseconds since 1970."""
@@ -221,13 +224,13 @@ class World:
         """Let everybody begin with what its past ended with."""
         for index in range(len(self.population)):
             for coin, holding in self.past(index).open.items():
-                self._ledger.holding(index, coin).carry(holding)
+                self._ledger.carry(index, coin, holding)
                 units = int(holding.szi.scaleb(self.coins[coin].sz_decimals))
                 self.market.seed_position(index, coin, units)
 
     def _prepare(self, options: ExchangeOptions) -> None:
         """Make blocks ahead of time: newest first, for they are taken from the end."""
-        size = max(1, round(min(options.rate, 100_000.0) * options.block_ms / 1000))
+        size = max(1, min(LARGEST_PREPARED, round(min(options.rate, 1e9) * options.block_ms / 1000)))
         while self.market.trades_made < options.prepare:
             block = self.market.block(min(size, options.prepare - self.market.trades_made), 0)
             prepare(block, self.addresses)
