@@ -47,8 +47,8 @@ _SAVE = text("UPDATE rate_route SET version = :version, clock = :clock, clock_of
 _WRITE_REQUEST = text(
     "INSERT INTO rate_request (owner, number, route_id, method, granted_at, received_at, seconds, weight, version) "
     "VALUES (:owner, :number, :id, :method, :granted_at, :received_at, :seconds, :weight, :version) "
-    "ON CONFLICT (owner, number) DO UPDATE SET received_at = excluded.received_at, weight = excluded.weight, "
-    "version = excluded.version"
+    "ON CONFLICT (owner, number) DO UPDATE SET granted_at = excluded.granted_at, received_at = excluded.received_at, "
+    "weight = excluded.weight, version = excluded.version"
 )
 _FIND_REQUEST = text("SELECT received_at FROM rate_request WHERE owner = :owner AND number = :number")
 _WRITE_BUCKET = text(
@@ -57,7 +57,8 @@ _WRITE_BUCKET = text(
     "windows = excluded.windows, doubted = excluded.doubted, blocked_until = excluded.blocked_until, "
     "version = excluded.version"
 )
-_CLEAN = text("DELETE FROM rate_request WHERE route_id = :id AND received_at < :before")
+# What was never sent has no receipt, and is kept as long for the others to read that.
+_CLEAN = text("DELETE FROM rate_request WHERE route_id = :id AND received_at < :before AND granted_at < :before")
 
 
 class RouteState:
@@ -156,8 +157,11 @@ class _Turn:
         fell_back = row.version < state.newest
         if fell_back:
             state.version = None
-        self.reread = state.version is None
         self._before = time.monotonic()
+        if state.last is not None and self._before - state.last[1] > _KEEP_SECONDS:
+            # Ends of requests that are in flight here may have been removed since.
+            state.version = None
+        self.reread = state.version is None
         self._clock, self._offset, lost = self._read_clock(row)
         self.version: int = row.version
         if state.version is None:
@@ -338,6 +342,9 @@ class _Turn:
             known = self._mirror.application.weight_of(request)
             weight = 1 if known is None else known
         self._mirror.finish(request, at, weight)
+        if at == _NEVER:
+            # Until then others may take it for one in flight.
+            granted = self._clock
         self._write(request, at if granted is None else granted, at, weight)
 
     def _write(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from blocks import rate_precedence
+from blocks import rate_precedence, rate_route
 from blocks.engine import engine
 from blocks.rate_ledger import RateLedger, read_rates
 from blocks.rate_owners import Owner, OwnerWatch
@@ -249,6 +249,36 @@ def test_light_requests_go_on_until_a_heavy_one_was_overtaken_for_a_while(rates:
     light.ask(2, 2, 2, 2)
     assert heavy.ask(9) == [None]
     assert light.ask(2) != [None]
+
+
+def test_who_is_served_holds_nobody_back_however_soon_rows_are_removed(
+    rates: str, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_route, "_CLEAN_SECONDS", 0.0)
+    heavy, light = _Process(), _Process()
+    (number,) = light.ask(2)
+    assert number is not None and heavy.ask(10) == [None] and light.ask(1) == [None]
+    light.end(number, 0)
+    (number,) = heavy.ask(10)
+    assert number is not None
+    heavy.end(number, 0)
+    # The claim's end was written and removed before the other has looked.
+    assert light.ask(1) != [None]
+
+
+def test_who_was_idle_for_long_does_not_take_ended_requests_for_ones_in_flight(
+    rates: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, idle = _Process(), _Process()
+    (number,) = busy.ask(9)
+    assert number is not None and idle.ask(2) == [None] and idle.ask() == []
+    # As if so much time had passed that the row of the request's end is gone.
+    busy.end(number, 0)
+    with engine("rates").begin() as connection:
+        connection.execute(text("DELETE FROM rate_request"))
+    assert idle.ask(2) == [None]
+    monkeypatch.setattr(rate_route, "_KEEP_SECONDS", -1.0)
+    assert idle.ask(2) != [None]
 
 
 def test_who_gives_up_waiting_holds_nobody_back(rates: str, impatient: None) -> None:
