@@ -139,9 +139,8 @@ def fill(
 ) -> Fill:
     """Let a position be filled; gives what its owner is told.
 
-    Args:
-        undone: one side of a trade with oneself, which the other side undoes at the same price: the average entry stays
-            what it was, and nothing is earned.
+    Where it is `undone`, it is one side of a trade with oneself, which the other side undoes at the same price: the
+    average entry stays what it was, and nothing is earned.
     """
     price, size = Decimal(px), Decimal(sz)
     signed = size if buys else -size

@@ -104,7 +104,7 @@ async def test_a_stalled_connection_is_open_and_dead() -> None:
             await stalled.subscribe("BTC")
             exchange.tell("fault", kind="stall")
             await stalled.say(method="ping")
-            pong = await stalled.socket.ping()
+            pong = asyncio.ensure_future(await stalled.socket.ping())
             exchange.tell("play", n=50)
             (told,) = exchange.truth()["connections"]["list"]
             assert (told["stalled"], told["closed"], told["messages"]) == (True, None, 1)

@@ -135,11 +135,10 @@ def test_changes_replay_to_the_positions_and_their_entries(world: World) -> None
 
 def test_netting_and_going_through_the_trades_give_one_entry(world: World) -> None:
     for change in truth_of(world, "changes")["changes"]:
-        entry = (
-            change["entry_px"] if change["change"] in ("OPEN_POSITION", "INCREASE_POSITION", "FLIP_POSITION") else None
-        )
-        if entry is not None:
-            assert Decimal(entry) == pytest.approx(Decimal(change["exchange_entry_px"]), rel=Decimal("1e-20"))
+        if change["change"] in ("OPEN_POSITION", "INCREASE_POSITION", "FLIP_POSITION"):
+            assert Decimal(change["entry_px"]) == pytest.approx(
+                Decimal(change["exchange_entry_px"]), rel=Decimal("1e-20")
+            )
 
 
 def test_fills_are_both_sides_of_all_trades_and_tell_the_position_before(world: World) -> None:

@@ -1,5 +1,6 @@
 """The exchange as a process, as a thread, and on its command line."""
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -74,29 +75,11 @@ def httpx_reaches(url: str) -> bool:
 
 
 def test_the_command_line_sets_every_option() -> None:
-    options, port = from_command_line(
-        [
-            "--port",
-            "7",
-            "--coins",
-            "BTC,ETH",
-            "--rate",
-            "inf",
-            "--prepare",
-            "10",
-            "--paused",
-            "--flat-start",
-            "off",
-            "--latency",
-            "0.1:0.2",
-            "--slow-client",
-            "close",
-            "--windows",
-            "fixed",
-            "--weight",
-            "100",
-        ]
+    told = (
+        "--port 7 --coins BTC,ETH --rate inf --prepare 10 --paused --flat-start off --latency 0.1:0.2 "
+        "--slow-client close --windows fixed --weight 100"
     )
+    options, port = from_command_line(shlex.split(told))
     assert port == 7
     assert options == ExchangeOptions(
         coins=("BTC", "ETH"),
