@@ -34,7 +34,7 @@ class DiscoveryResult(BaseModel):
     running: str | None = None
     ended_for: str = ""
     coins: tuple[str, ...] = ()
-    seconds: float = 0
+    lasted_seconds: float = 0.0
     connections: int = 0
     frames: int = 0
     trades: int = 0
@@ -102,7 +102,7 @@ async def _follow(
     return DiscoveryResult(
         ended_for=run.stopped_for or "",
         coins=coins,
-        seconds=round(time.monotonic() - began_at, 3),
+        lasted_seconds=round(time.monotonic() - began_at, 3),
         connections=run.connections,
         frames=tally.frames,
         trades=tally.trades,

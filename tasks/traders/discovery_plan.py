@@ -184,8 +184,8 @@ class Planner:
         self._raised: dict[str, int] = {}
         #: Connections that were opened.
         self.connections = 0
-        #: Set before the connections are closed on purpose.
-        self.stopping = False
+        #: Why the connections are closed on purpose; set before they are.
+        self.stopped_for: str | None = None
 
     def plan(self, items: Sequence[Intake], now: datetime) -> Plan:
         """What these items mean."""
@@ -281,8 +281,10 @@ class Planner:
         plan.part(account)
         coins = self._watch.closed(connection)
         self._raise(plan)
-        plan.steps.append(EndStream(account, reason))
-        if coins and not self.stopping:
+        # The stream knows that it was stopped, and not why.
+        known = self.stopped_for if self.stopped_for is not None and reason == "stopped" else reason
+        plan.steps.append(EndStream(account, known))
+        if coins and self.stopped_for is None:
             plan.steps.append(OpenGaps(coins))
         for coin in coins:
             plan.resumed.pop(coin, None)

@@ -75,7 +75,7 @@ class DiscoveryRun:
         """End it: connections are closed, and what has come is stored. Of several reasons the first holds."""
         if self.stopped_for is None:
             self.stopped_for = reason
-            self._writer.hurry()
+            self._writer.hurry(reason)
             if self._stream is not None:
                 self._stream.stop()
 

@@ -70,9 +70,9 @@ class Writer:
         """How many were opened."""
         return self._planner.connections
 
-    def hurry(self) -> None:
+    def hurry(self, reason: str) -> None:
         """The run is to end: do not wait for a database for ever, and open no gaps of what is closed on purpose."""
-        self._planner.stopping = True
+        self._planner.stopped_for = reason
         self._hurry.set()
 
     def write(self, items: Sequence[Intake]) -> list[OpenGap]:

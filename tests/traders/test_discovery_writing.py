@@ -161,7 +161,7 @@ def test_a_refused_coin_holds_nobody_back_until_it_is_subscribed_after_all(write
 def test_a_stop_ends_accounts_and_opens_no_gap(writer: Writer) -> None:
     account = Account(StreamKind.USER_FILLS, ("BTC",), NOW)
     writer.write([*connected(), traded(1000, at=1.0), traded(3000, at=3.0), Fetched(account, "BTC", [])])
-    writer.hurry()
+    writer.hurry("stopped")
     writer.write([traded(4000, at=3.5)])
     writer.end("stopped")
     assert gaps() == [] and wholes() == {"BTC": 1000, "ETH": 1000}
@@ -243,7 +243,7 @@ def test_a_run_that_is_to_end_does_not_wait_for_a_database_for_ever(
 
     def hurry_then() -> None:
         waiting.wait()
-        writer.hurry()
+        writer.hurry("stopped")
 
     with failing(10**9, after_commit=False, waits=waiting.set):
         helper = threading.Thread(target=hurry_then)

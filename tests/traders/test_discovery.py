@@ -1,0 +1,196 @@
+"""Discovery against the sandbox: every trade of the exchange's truth, whatever happens to the connection."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from sqlmodel import select
+
+from blocks.engine import session
+from blocks.settings import settings
+from tasks.traders import discovery
+from tasks.traders.core.leases import DISCOVERY, take
+from tasks.traders.core.tables import Coin, Cursor, Gap, GapState, Lease, Rejection, Stream, StreamKind, Trader
+from tasks.traders.discovery import manage_discovery_stream
+from tests.traders.core.trades import NOW
+from tests.traders.discovering import (
+    COINS,
+    QUICK,
+    check_accounts,
+    discovering,
+    ledger,
+    open_gaps,
+    stored_trades,
+    truth,
+    until,
+)
+from tests.traders.exchanges import exchange_in_use
+
+pytestmark = pytest.mark.usefixtures("traders_databases")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def subscribed() -> bool:
+    with session("traders", read_only=True) as opened:
+        return sum(coin.subscribed for coin in opened.exec(select(Coin))) == len(COINS)
+
+
+async def test_every_trade_is_stored_counted_and_applied_however_the_stream_looks() -> None:
+    faults = {"empty_rate": 0.2, "error_frame_rate": 0.1, "malformed_frame_rate": 0.1, "malformed_trade_rate": 0.2}
+    with exchange_in_use(coins=tuple(COINS), replay=5, **faults) as exchange:
+        async with discovering() as running:
+            await until(subscribed)
+            await asyncio.to_thread(exchange.tell, "play", n=400)
+            await until(lambda: stored_trades() == 400)
+            await asyncio.to_thread(exchange.tell, "finish")
+            await until(lambda: stored_trades() == len(truth(exchange)))
+            # Nothing more comes: what was last is whole, and applied.
+            last = max(row[0] for row in truth(exchange))
+            await until(lambda: applied() == last)
+            assert not running.done()
+        assert running.cancelled()
+        assert ledger() == truth(exchange)
+        sent = exchange.truth("connections")["connections"]["sent"]
+    check_accounts()
+    with session("traders", read_only=True) as opened:
+        (row,) = opened.exec(select(Stream)).all()
+        assert opened.exec(select(Lease)).all() == [] and opened.exec(select(Gap)).all() == []
+        assert {reject.reason for reject in opened.exec(select(Rejection))}
+        seen = {trader.address for trader in opened.exec(select(Trader))}
+    assert seen == {party for trade in ledger() for party in trade[6:]}
+    assert (row.kind, row.ended_for, row.late) == (StreamKind.STREAM, "stopped", 0)
+    assert row.trades == sent["trades"] + row.rejected and row.rejected == sent["malformed_trade"]
+    assert (row.empty_frames, row.error_frames, row.unreadable_frames) == (
+        sent["empty"],
+        sent["error"],
+        sent["malformed"],
+    )
+    kinds = ("frames", "malformed_trade", "replay", "empty", "error", "malformed", "ack", "pong", "greeting")
+    assert row.frames == sum(sent.get(kind, 0) for kind in kinds)
+
+
+def applied() -> int | None:
+    with session("traders", read_only=True) as opened:
+        cursor = opened.get(Cursor, "positions")
+        return cursor.time if cursor else None
+
+
+async def test_what_was_missed_while_the_connection_was_away_is_fetched() -> None:
+    with exchange_in_use(coins=tuple(COINS), recent=50) as exchange:
+        async with discovering():
+            await until(subscribed)
+            await asyncio.to_thread(exchange.tell, "play", n=60)
+            await until(lambda: stored_trades() == 60)
+            # The next connections are refused: trades are missed for sure.
+            await asyncio.to_thread(exchange.tell, "set", connections=0)
+            await asyncio.to_thread(exchange.tell, "fault", kind="close", code=1006)
+            await until(lambda: open_gaps() == len(COINS))
+            await asyncio.to_thread(exchange.tell, "play", n=30)
+            assert stored_trades() == 60
+            await asyncio.to_thread(exchange.tell, "set", connections=10)
+            await until(lambda: open_gaps() == 0)
+            await asyncio.to_thread(exchange.tell, "finish")
+            await until(lambda: stored_trades() == len(truth(exchange)))
+            last = max(row[0] for row in truth(exchange))
+            await until(lambda: applied() == last)
+        assert ledger() == truth(exchange)
+    check_accounts()
+    with session("traders", read_only=True) as opened:
+        assert {gap.state for gap in opened.exec(select(Gap))} == {GapState.FILLED}
+        kinds = [row.kind for row in opened.exec(select(Stream))]
+        assert opened.exec(select(Stream.late)).all() == [0] * len(kinds)
+    assert sorted(kinds) == [StreamKind.RECENT_TRADES, StreamKind.STREAM, StreamKind.STREAM]
+
+
+async def test_what_recent_trades_do_not_show_is_found_in_the_fills_of_traders() -> None:
+    with exchange_in_use(coins=tuple(COINS), recent=2) as exchange:
+        async with discovering():
+            await until(subscribed)
+            await asyncio.to_thread(exchange.tell, "play", n=200)
+            await until(lambda: stored_trades() == 200)
+            await asyncio.to_thread(exchange.tell, "set", connections=0)
+            await asyncio.to_thread(exchange.tell, "fault", kind="close", code=1000)
+            await until(lambda: open_gaps() == len(COINS))
+            await asyncio.to_thread(exchange.tell, "play", n=40)
+            await asyncio.to_thread(exchange.tell, "set", connections=10)
+            await until(lambda: open_gaps() == 0)
+            await until(lambda: stored_trades() == 240)
+        # All twelve traders of this exchange were asked, so each missed trade has both its parties.
+        assert ledger() == truth(exchange)
+    check_accounts()
+    with session("traders", read_only=True) as opened:
+        gaps = opened.exec(select(Gap)).all()
+    assert GapState.PARTIAL in {gap.state for gap in gaps} and sum(gap.recovered for gap in gaps) > 0
+
+
+async def test_it_ends_when_its_time_is_over_with_everything_stored_and_applied() -> None:
+    with exchange_in_use(coins=tuple(COINS), paused=False, rate=400, await_subscriptions=3) as exchange:
+        result = await manage_discovery_stream.fn(seconds=1.5)
+        ledger_now = ledger()
+        assert ledger_now == truth(exchange)[: len(ledger_now)]
+    check_accounts()
+    assert result.ended_for == discovery.TIME_IS_OVER and result.running is None
+    assert result.trades == result.stored + result.duplicates + result.rejected and result.stored == len(ledger_now) > 0
+    assert result.new_traders == len({party for trade in ledger_now for party in trade[6:]})
+    assert (result.connections, result.gaps, result.coins) == (1, 0, tuple(COINS))
+    with session("traders", read_only=True) as opened:
+        assert opened.exec(select(Lease)).all() == []
+    assert applied() is not None
+
+
+async def test_a_second_run_does_nothing_and_says_who_runs() -> None:
+    with session("traders") as opened:
+        take(opened, DISCOVERY, "somebody else", NOW, 10**9)
+    result = await manage_discovery_stream.fn(["BTC"])
+    assert result.running == "another process" and result.stored == 0
+    with session("traders", read_only=True) as opened:
+        assert opened.exec(select(Stream)).all() == [] and opened.exec(select(Coin)).all() == []
+
+
+async def test_a_run_whose_lease_was_taken_stops_and_leaves_it_to_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.traders.leasing.RENEW_SECONDS", 0.05)
+    with exchange_in_use(coins=tuple(COINS)) as exchange:
+        running = asyncio.create_task(manage_discovery_stream.fn())
+        await until(subscribed)
+        with session("traders") as opened:
+            take(opened, DISCOVERY, "somebody else", NOW, 10**9, dead=lambda _owner: True)
+        await asyncio.to_thread(exchange.tell, "play", n=50)
+        result = await running
+    assert result.ended_for == "another run has taken over"
+    with session("traders", read_only=True) as opened:
+        assert opened.exec(select(Lease.owner)).all() == ["somebody else"]
+    check_accounts()
+
+
+async def test_what_advances_positions_and_fails_does_not_stop_the_stream_and_is_told_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr("tasks.traders.discovery_run.FOLD_SECONDS", 0.01)
+    monkeypatch.setattr("tasks.traders.discovery_run.advance_positions", fail)
+    market = exchange_in_use(coins=tuple(COINS), paused=False, rate=400, await_subscriptions=3)
+    with market, pytest.raises(ZeroDivisionError):
+        await manage_discovery_stream.fn(seconds=1)
+    assert stored_trades() > 0
+    check_accounts()
+
+
+async def test_no_coin_is_an_error() -> None:
+    with exchange_in_use(), pytest.raises(ValueError, match="needs a coin"):
+        await manage_discovery_stream.fn([])
+    with session("traders", read_only=True) as opened:
+        assert opened.exec(select(Lease)).all() == []
+
+
+def test_the_former_name_is_the_same_task() -> None:
+    assert discovery.task_manage_discovery_stream is manage_discovery_stream
