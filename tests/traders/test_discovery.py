@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from sqlmodel import select
+from sqlmodel import Session, select
 
-from blocks.engine import session
+from blocks.engine import LedgerUnreadableError, session
 from blocks.settings import settings
 from tasks.traders import discovery
 from tasks.traders.core.leases import DISCOVERY, take
@@ -183,6 +184,37 @@ async def test_what_advances_positions_and_fails_does_not_stop_the_stream_and_is
         await manage_discovery_stream.fn(seconds=1)
     assert stored_trades() > 0
     check_accounts()
+
+
+async def test_while_the_database_takes_nothing_trades_wait_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUINTET_TRADERS__QUEUE_TRADES", "50")
+    settings.cache_clear()
+    away = False
+    refused = 0
+
+    @contextmanager
+    def session_that_may_fail(domain: str) -> Iterator[Session]:
+        nonlocal refused
+        if away:
+            refused += 1
+            raise LedgerUnreadableError("the traders database cannot be written: its disk is full")
+        with session(domain) as opened:
+            yield opened
+
+    monkeypatch.setattr("tasks.traders.discovery_writing.session", session_that_may_fail)
+    with exchange_in_use(coins=tuple(COINS)) as exchange:
+        async with discovering():
+            await until(subscribed)
+            away = True
+            await asyncio.to_thread(exchange.tell, "play", n=700)
+            await until(lambda: refused >= 3)
+            assert stored_trades() == 0
+            away = False
+            await until(lambda: stored_trades() == 700)
+        assert ledger() == truth(exchange)
+    check_accounts()
+    with session("traders", read_only=True) as opened:
+        assert opened.exec(select(Gap)).all() == [] and len(opened.exec(select(Stream)).all()) == 1
 
 
 async def test_no_coin_is_an_error() -> None:

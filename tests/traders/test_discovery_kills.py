@@ -1,4 +1,4 @@
-"""Discovery in a process of its own that is killed, or told to end, while trades come: in the end nothing is missing."""
+"""Discovery in a process of its own that is killed or told to end while trades come: in the end nothing is missing."""
 
 import asyncio
 import random

@@ -168,8 +168,9 @@ class Gap(TradersTable, table=True):
 
     id: int | None = counting_key()
     coin: str = Field(max_length=64, index=True)
-    #: Both ends excluded: the last trade before it, and the first one after it that the stream brought.
+    #: Up to here the coin was whole.
     from_time: int = big()
+    #: From here on trades are known again; None where that was never found out.
     to_time: int | None = big(default=None)
     state: GapState = one_of(GapState, index=True)
     recovered: int = big(default=0)
