@@ -1,0 +1,24 @@
+"""Campaign: discovery, tracking and scoring killed thirty times each; nothing is lost, and nothing doubled."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.traders.conftest import traders_databases
+from tests.traders.killed_market import survive
+from tests.traders.killed_work import DISCOVERY, LEADERBOARD, TRACKING
+
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
+
+KILLS = 30
+
+__all__ = ["traders_databases"]
+
+
+def test_thirty_kills_of_each_lose_and_double_nothing(traders_databases: str, tmp_path: Path) -> None:
+    folder, began = tmp_path / "said", time.monotonic()
+    folder.mkdir()
+    kills = dict.fromkeys((DISCOVERY, TRACKING, LEADERBOARD), KILLS)
+    said = survive(folder, seed=f"4301 {traders_databases}", kills=kills, rate=30, traders=30)
+    print(f"{traders_databases}: {time.monotonic() - began:.0f} s: {said}")
