@@ -17,7 +17,7 @@ from tasks.traders.core.tables import DOMAIN
 
 #: Trades and snapshots of one transaction. Where every trader has a baseline, SQLite's other writers wait for about
 #: half a second.
-TRADES = 4_000
+TRADES = 2_000
 SNAPSHOTS = 500
 #: SQLite's waiting writers look this often (seconds); between two transactions they must find the file free once.
 _SQLITE_TURN = 0.1

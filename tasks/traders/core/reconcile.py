@@ -1,8 +1,9 @@
 """Compares snapshots with what trades have made of the positions, and puts right what differs.
 
 The first snapshot of a trader on a dex is its baseline (see `baseline`); each later one is compared. A snapshot waits
-until the trades up to its time are applied, so that both tell of the same moment. Where no stream brings trades there
-is nothing to wait for: then what is stored is applied first, and the rest of the difference is what happened unseen.
+until the trades up to its time are applied, so that both tell of the same moment. Where no stream brings more trades
+there is nothing to wait for: then what is stored is applied first, and the rest of the difference is what happened
+unseen.
 """
 
 from collections import defaultdict
@@ -19,6 +20,7 @@ from tasks.traders.core.baseline import start_from
 from tasks.traders.core.book import Book
 from tasks.traders.core.coins import dex_of, is_spot
 from tasks.traders.core.comparison import Later, compare
+from tasks.traders.core.coverage import whole_time
 from tasks.traders.core.cursors import lock_cursor
 from tasks.traders.core.fold import POSITIONS
 from tasks.traders.core.leases import DISCOVERY
@@ -69,8 +71,9 @@ def reconcile(session: Session, *, now: datetime, limit: int, restart: timedelta
     """
     cursor = lock_cursor(session, POSITIONS)
     followed = _followed(session)
-    wanted = select(Snapshot)
-    if _stream_expected(session, now - restart):
+    wanted, whole = select(Snapshot), whole_time(session)
+    unfolded = whole is not None and (cursor.time is None or cursor.time < whole)
+    if unfolded or _stream_expected(session, now - restart):
         waiting = {dex_of(coin) for coin in followed}
         ready = col(Snapshot.dex).not_in(sorted(waiting))
         wanted = wanted.where(ready if cursor.time is None else or_(ready, col(Snapshot.time) <= cursor.time))

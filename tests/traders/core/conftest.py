@@ -30,9 +30,7 @@ def _traders_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def book_ledger(
-    request: pytest.FixtureRequest, _traders_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+def book_ledger(request: pytest.FixtureRequest, _traders_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty traders ledger, on SQLite and on PostgreSQL; gives the dialect's name."""
     monkeypatch.setenv("QUINTET_HOME", str(_traders_home))
     if request.param == "postgresql":

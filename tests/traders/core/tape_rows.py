@@ -36,6 +36,11 @@ def swap(time: int, buyer: int, seller: int, sz: str, px: str, *, coin: str = "B
     return Swap(time, coin, time * 100 + buyer if tid is None else tid, Decimal(px), Decimal(sz), buyer, seller)
 
 
+def values(*found: object) -> tuple[object, ...]:
+    """What is compared with whole numbers, whatever kind of number it is."""
+    return found
+
+
 def address(trader: int) -> str:
     """Of a trader of the tests."""
     return f"0x{trader:040x}"

@@ -14,6 +14,7 @@ from tasks.traders.core.changes import detect_position_changes
 from tasks.traders.core.positions import FLAT, PositionState, apply_trade
 from tasks.traders.core.snapshots import SnapshotPosition, UnreadablePositionError, from_json, positions_of, to_json
 from tasks.traders.core.tables import Change, Position, Source
+from tests.traders.core.tape_rows import values
 
 amounts = st.integers(-5, 5).map(Decimal)
 holdings = st.dictionaries(st.sampled_from(["BTC", "ETH", "xyz:AAPL"]), st.tuples(amounts, st.integers(1, 3)))
@@ -45,7 +46,7 @@ def test_each_kind() -> None:
     before = _state(A=("1", "10", 3), B=("1", "10", 3), C=("-2", "10", 3), D=("2", "10", 3), E=("2", "10", 3))
     after = _state(B=("2", "11", 3), C=("-1", "10", 3), D=("-2", "12", 3), E=("2", "10", 5), F=("1", "9", 3))
     changes = detect_position_changes(before, after, datetime(2026, 1, 1, tzinfo=UTC), 7)
-    assert [(one.coin, one.change, one.entry_px, one.size_before, one.size_after) for one in changes] == [
+    assert [values(one.coin, one.change, one.entry_px, one.size_before, one.size_after) for one in changes] == [
         ("A", Change.CLOSE, 10, 1, 0),
         ("B", Change.INCREASE, 11, 1, 2),
         ("C", Change.DECREASE, 10, -2, -1),
@@ -61,7 +62,7 @@ def test_each_kind() -> None:
 def test_another_leverage_and_another_size_are_two_changes() -> None:
     changes = detect_position_changes(_state(A=("1", "10", 3)), _state(A=("2", "10", 5)), 1, 1)
     assert [one.change for one in changes] == [Change.INCREASE, Change.LEVERAGE]
-    assert (changes[1].size_before, changes[1].size_after) == (2, 2)
+    assert values(changes[1].size_before, changes[1].size_after) == (2, 2)
     flipped = detect_position_changes(_state(A=("1", "10", 3)), _state(A=("-2", "10", 5)), 1, 1)
     assert [one.change for one in flipped] == [Change.FLIP]
 

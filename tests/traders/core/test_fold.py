@@ -21,6 +21,7 @@ from tests.traders.core.tape_rows import (
     stream,
     swap,
     told,
+    values,
     whole_up_to,
 )
 
@@ -62,7 +63,7 @@ def test_a_position_from_its_opening_to_its_end(book_ledger: str) -> None:
         ["CLOSE", "2.5>0"],
     ]
     closed = position(1)
-    assert (closed.szi, closed.entry_px, closed.realised, closed.opened_time, closed.changed_time) == (
+    assert values(closed.szi, closed.entry_px, closed.realised, closed.opened_time, closed.changed_time) == (
         0,
         None,
         None,
@@ -81,7 +82,7 @@ def test_what_was_realised_since_it_was_opened(book_ledger: str) -> None:
         whole_up_to(opened, 30)
     settle()
     held = position(1)
-    assert (held.szi, held.entry_px, held.realised, held.opened_time, held.changed_time) == (1, 100, 5, 10, 30)
+    assert values(held.szi, held.entry_px, held.realised, held.opened_time, held.changed_time) == (1, 100, 5, 10, 30)
 
 
 def test_an_order_that_sweeps_the_book_is_one_change(book_ledger: str) -> None:
@@ -185,7 +186,7 @@ def test_a_trade_known_by_halves_changes_one_position(book_ledger: str) -> None:
         store(opened, [swap(10, 1, 0, "1", "100"), swap(20, 0, 2, "1", "100")])
         whole_up_to(opened, 20)
     settle()
-    assert (position(1).szi, position(2).szi) == (1, -1)
+    assert values(position(1).szi, position(2).szi) == (1, -1)
 
 
 def test_events_have_the_addresses_ids(book_ledger: str) -> None:

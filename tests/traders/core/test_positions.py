@@ -23,6 +23,7 @@ from tasks.traders.core.positions import (
     size_change,
 )
 from tasks.traders.core.tables import Change
+from tests.traders.core.tape_rows import values
 
 sizes = st.decimals("0.0001", "1000000", places=4).map(abs)
 signed = st.tuples(sizes, st.booleans()).map(lambda pair: pair[0] if pair[1] else -pair[0])
@@ -33,7 +34,7 @@ trades = st.lists(st.tuples(signed, prices), max_size=12)
 def _close(ours: Decimal | None, exact: Fraction | None, scale: Fraction) -> bool:
     """Equal but for the rounding of averages, which a sum of large amounts carries along."""
     if ours is None or exact is None:
-        return ours is exact
+        return ours is None and exact is None
     return abs(Fraction(ours) - exact) <= scale / 10**17
 
 
@@ -93,7 +94,9 @@ def test_the_sum_of_all_traders_sizes_is_constant(listed: list[tuple[int, int, i
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), sizes, prices), min_size=1, max_size=8), st.randoms())
-def test_the_order_within_a_block_does_not_matter(listed: list[tuple[int, int, Decimal, Decimal]], random: object) -> None:
+def test_the_order_within_a_block_does_not_matter(
+    listed: list[tuple[int, int, Decimal, Decimal]], random: object
+) -> None:
     block = [PublicTrade(7, "BTC", tid, px, sz, buyer, seller) for tid, (buyer, seller, sz, px) in enumerate(listed)]
     shuffled = list(block)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
@@ -122,9 +125,9 @@ def test_what_is_not_known_stays_so() -> None:
     state, change = apply_trade(unknown, Decimal(1), Decimal(10), 5)
     assert change is not None and change.entry_px is None and state == PositionState(Decimal(3))
     state, change = apply_trade(unknown, Decimal(-1), Decimal(10), 5)
-    assert change is not None and (change.entry_px, change.exit_px, change.realised) == (None, 10, None)
+    assert change is not None and values(change.entry_px, change.exit_px, change.realised) == (None, 10, None)
     state, change = apply_trade(unknown, Decimal(-5), Decimal(10), 5)
-    assert change is not None and (change.entry_px, change.exit_px, change.realised) == (10, 10, None)
+    assert change is not None and values(change.entry_px, change.exit_px, change.realised) == (10, 10, None)
     assert state == PositionState(Decimal(-3), Decimal(10), ZERO, 5)
     assert apply_trade(unknown, ZERO, Decimal(10), 5) == (unknown, None)
 
@@ -155,7 +158,12 @@ def test_nothing_hangs_on_the_threads_own_precision() -> None:
         assert realised_by(Decimal("98765.4"), Decimal("98766.4"), Decimal("1.23456")) == Decimal("1.23456")
         state, _ = apply_trade(PositionState(Decimal("100000.0001"), Decimal(1)), Decimal("0.0001"), Decimal(1), 5)
         assert state.szi == Decimal("100000.0002")
-    assert [format(plain(Decimal(text)), "") for text in ("100", "0.00", "-1.50", "1E+3")] == ["100", "0", "-1.5", "1000"]
+    assert [format(plain(Decimal(text)), "") for text in ("100", "0.00", "-1.50", "1E+3")] == [
+        "100",
+        "0",
+        "-1.5",
+        "1000",
+    ]
 
 
 @pytest.mark.parametrize(

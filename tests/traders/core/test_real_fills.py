@@ -1,4 +1,4 @@
-"""The algebra against what the exchange itself told of one account: 500 real fills, with flips and trades with itself."""
+"""The algebra against what the exchange told of one account: 500 real fills, with flips and trades with itself."""
 
 import itertools
 import json
@@ -47,10 +47,8 @@ def _trades(key: tuple[int, str], block: list[dict[str, Any]]) -> list[PublicTra
     own, trades = _with_itself(block), []
     for number, fill in enumerate(block):
         bought = fill["side"] == "B"
-        if number in own:
-            parties = (_ACCOUNT, _ACCOUNT)
-        else:
-            parties = (_ACCOUNT, _OTHERS) if bought else (_OTHERS, _ACCOUNT)
+        other = _ACCOUNT if number in own else _OTHERS
+        parties = (_ACCOUNT, other) if bought else (other, _ACCOUNT)
         if number not in own or bought:
             trades.append(PublicTrade(*key, number, Decimal(fill["px"]), Decimal(fill["sz"]), *parties))
     return trades
@@ -99,7 +97,7 @@ def test_results_are_those_of_the_exchange() -> None:
                 told = -told
             closed = min(abs(change.size_before), abs(net.size))
             compared[change.change] += 1
-            # In 2023 it rounded the entry to six digits after every fill: the result is off by some of the price's last.
+            # In 2023 it rounded the entry to six digits after every fill: results differ in the price's last ones.
             assert abs(change.realised - told) <= closed * net.px * Decimal("0.0003"), (key, change, told)
         states[key[1]] = state
     assert compared == {Change.CLOSE: 7, Change.DECREASE: 1, Change.FLIP: 4}

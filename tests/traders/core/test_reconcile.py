@@ -24,6 +24,7 @@ from tests.traders.core.tape_rows import (
     stream,
     swap,
     told,
+    values,
     whole_up_to,
 )
 
@@ -63,12 +64,14 @@ def test_what_was_there_before_is_counted_back(followed: None) -> None:
         snapshot(opened, 1, 50, shown("BTC", "6", "90"), shown("ETH", "-7", "2000", leverage=3))
     settle()
     # Its average has been 90 since the last increase; before, it could have been anything.
-    assert told(1) == ["DECREASE 10>8 BTC 10 exit=100", "INCREASE 8>9 BTC 20 entry=90"] + [
-        "DECREASE 9>6 BTC 30 entry=90 exit=120 realised=90"
+    assert told(1) == [
+        "DECREASE 10>8 BTC 10 exit=100",
+        "INCREASE 8>9 BTC 20 entry=90",
+        "DECREASE 9>6 BTC 30 entry=90 exit=120 realised=90",
     ]
     held, other = position(1), position(1, "ETH")
-    assert (held.szi, held.entry_px, held.realised, held.opened_time) == (6, 90, None, None)
-    assert (other.szi, other.entry_px, other.leverage, other.changed_time) == (-7, 2000, 3, 50)
+    assert values(held.szi, held.entry_px, held.realised, held.opened_time) == (6, 90, None, None)
+    assert values(other.szi, other.entry_px, other.leverage, other.changed_time) == (-7, 2000, 3, 50)
 
 
 def test_what_was_there_before_and_is_gone(followed: None) -> None:
@@ -129,7 +132,7 @@ def test_a_snapshot_that_agrees_changes_nothing(followed: None) -> None:
     assert settle() == (1, 0)
     assert [line.split()[0] for line in told(1)] == ["OPEN", "DECREASE"]
     held = position(1)
-    assert (held.entry_px, held.realised, held.leverage, held.liquidation_px) == (100, 10, 10, 80)
+    assert values(held.entry_px, held.realised, held.leverage, held.liquidation_px) == (100, 10, 10, 80)
     assert (poll(1).baseline_time, poll(1).reconciled_time, poll(1).compared, poll(1).drifted) == (5, 40, 1, 0)
 
 
@@ -147,7 +150,7 @@ def test_drift_is_found_and_corrected_once(followed: None) -> None:
         "DECREASE 5>4 BTC 60 entry=106 exit=120 realised=14",
     ]
     held = position(1)
-    assert (held.szi, held.entry_px, held.realised, held.opened_time) == (4, 106, None, 10)
+    assert values(held.szi, held.entry_px, held.realised, held.opened_time) == (4, 106, None, 10)
     assert (poll(1).compared, poll(1).drifted) == (2, 1)
 
 
@@ -180,7 +183,7 @@ def test_a_late_snapshot_is_compared_with_what_was_then(followed: None) -> None:
         snapshot(opened, 1, 40, shown("BTC", "3", "100", leverage=4, liquidation_px="70"))
     assert settle() == (1, 0)
     assert len(told(1)) == 3
-    assert (position(1).szi, position(1).leverage, position(1).liquidation_px) == (4, 4, None)
+    assert values(position(1).szi, position(1).leverage, position(1).liquidation_px) == (4, 4, None)
 
 
 def test_a_late_snapshot_that_shows_drift_moves_what_came_after(followed: None) -> None:
@@ -193,7 +196,7 @@ def test_a_late_snapshot_that_shows_drift_moves_what_came_after(followed: None) 
     assert settle() == (1, 1)
     assert told(1) == ["OPEN 0>3 BTC 40 SNAPSHOT entry=100", "OPEN 0>1 BTC 60 entry=130"]
     held = position(1)
-    assert (held.szi, held.entry_px, held.opened_time, held.changed_time) == (4, Decimal("107.5"), 40, 60)
+    assert values(held.szi, held.entry_px, held.opened_time, held.changed_time) == (4, Decimal("107.5"), 40, 60)
 
 
 def test_a_late_snapshot_tells_the_entry_of_what_was_there_before(followed: None) -> None:
@@ -217,7 +220,7 @@ def test_an_older_snapshot_than_the_newest_tells_nothing(followed: None) -> None
         snapshot(opened, 1, 50, shown("BTC", "8", "90", leverage=7))
     assert settle() == (0, 0)
     assert told() == []
-    assert (position(1).szi, position(1).leverage, poll(1).reconciled_time) == (3, 5, 50)
+    assert values(position(1).szi, position(1).leverage, poll(1).reconciled_time) == (3, 5, 50)
     with session("traders", read_only=True) as opened:
         assert opened.exec(select(Snapshot)).all() == []
 
@@ -338,10 +341,11 @@ def test_without_a_stream_a_first_snapshot_that_does_not_come_out_even_is_the_be
         snapshot(opened, 1, 150, shown("BTC", "5", "101"))
     settle()
     assert told() == []
-    assert (position(1).szi, position(1).entry_px) == (5, 101)
+    assert values(position(1).szi, position(1).entry_px) == (5, 101)
 
 
 def test_a_discovery_that_was_killed_is_waited_for(followed: None) -> None:
+    settle()
     with session("traders") as opened:
         snapshot(opened, 1, 150)
     died = NOW + timedelta(seconds=30)
@@ -391,4 +395,4 @@ def test_a_baseline_after_its_poll_was_cleaned_away(followed: None) -> None:
         opened.connection().execute(delete(Poll))
     settle()
     assert told(1) == ["OPEN 0>2 BTC 10 entry=100"]
-    assert (position(1).szi, position(1, "ETH").szi) == (2, 0)
+    assert values(position(1).szi, position(1, "ETH").szi) == (2, 0)
