@@ -6,6 +6,7 @@ Each stands between two comments in its file; a test compares them with the code
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -32,7 +33,7 @@ def deployments_table() -> str:
     rows = ["| deployment | runs | queue | at once | retries | does |", "|---|---|---|---|---|---|"]
     for deployment, raw in zip(read_catalogue().deployments, read_catalogue().raw, strict=True):
         flow = load_flow(raw["entrypoint"])
-        runs = [f"`{schedule['cron']}` {schedule['timezone']}" for schedule in raw.get("schedules") or []]
+        runs = [_times(schedule) for schedule in raw.get("schedules") or []]
         runs += [f"on `{'`, `'.join(trigger['expect'])}`" for trigger in raw.get("triggers") or []]
         limit = raw.get("concurrency_limit")
         once = f"{limit['limit']}, {limit['collision_strategy']}" if isinstance(limit, dict) else str(limit or "-")
@@ -47,6 +48,12 @@ def deployments_table() -> str:
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _times(schedule: dict[str, Any]) -> str:
+    """When a schedule runs, and whether it waits to be switched on."""
+    when = f"`{schedule['cron']}` {schedule['timezone']}" if "cron" in schedule else f"every {schedule['interval']} s"
+    return when if schedule["active"] else f"{when} (once switched on)"
 
 
 def queues_table() -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 #: Every domain that has a demo.
-DOMAINS = ("dicom", "league")
+DOMAINS = ("dicom", "league", "traders")
 
 
 @app.command()

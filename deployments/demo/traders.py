@@ -20,6 +20,7 @@ from blocks.engine import session
 from deployments.demo.processes import running
 from deployments.demo.result import DemoResult, Report
 from deployments.up import Stack
+from tasks.traders.core.addresses import short
 
 DOMAIN = "traders"
 TRADES, RATE = 1500, 75
@@ -43,8 +44,8 @@ FAULTS = {
 }
 #: Quicker than for the real exchange, so that a fault and its mending fit into half a minute.
 SETTINGS = {
-    "PING_SECONDS": "1",
-    "SILENCE_SECONDS": "4",
+    "PING_SECONDS": "3",
+    "SILENCE_SECONDS": "5",
     "RECONNECT_BASE_SECONDS": "0.2",
     "RECONNECT_CAP_SECONDS": "2",
     "SETTLE_SECONDS": "1",
@@ -64,7 +65,8 @@ def sandbox(scratch: Path) -> Iterator[dict[str, Any]]:
     """
     options: tuple[str, ...] = ("--traders", "40", "--days", "75", "--coins", ",".join(COINS), "--rate", str(RATE))
     options += ("--trades", str(TRADES), "--await-subscriptions", str(len(COINS)), "--weight", str(WEIGHT))
-    options += ("--new-connections", "300", *(part for fault in FAULTS.items() for part in fault))
+    # Its memory reaches back over the silence, so that every gap can be filled to the last trade.
+    options += ("--recent", "400", "--new-connections", "300", *(part for fault in FAULTS.items() for part in fault))
     with running("deployments.sandbox.exchange", *options, log=scratch / "exchange.log") as told:
         values = SETTINGS | {"EXCHANGE_URL": told["url"], "EXCHANGE_WS_URL": told["ws_url"]}
         values |= {"COINS": ",".join(COINS), "WEIGHT_PER_MINUTE": str(WEIGHT)}
@@ -228,11 +230,11 @@ class _Demo:
             kind = change["change"].removesuffix("_POSITION")
             key = (change["user"], change["coin"], change["time"], kind)
             known.add(key)
-            if key not in stored:
+            wrong = _wrong(stored[key], change) if key in stored else "all of it"
+            if wrong:
                 lost += 1
-            elif wrong := _wrong(stored[key], change):
-                lost += 1
-                self.problems.append(f"a change of {change['coin']} has another {wrong}")
+                what = f"{kind} of {short(change['user'])} in {change['coin']} at {change['time']}"
+                self.problems.append(f"a change is lost or wrong ({wrong}): {what}")
         return lost, len(stored.keys() - known)
 
     def compare_positions(self) -> None:
@@ -249,8 +251,9 @@ class _Demo:
             for coin, position in held.items()
         }
         wrong = [key for key in stored.keys() | there.keys() if stored.get(key, Decimal()) != there.get(key, Decimal())]
-        if wrong:
-            self.problems.append(f"{len(wrong)} positions are not what they are at the exchange")
+        for address, coin in sorted(wrong):
+            held, truly = (each.get((address, coin), Decimal()) for each in (stored, there))
+            self.problems.append(f"{short(address)} holds {truly} {coin} at the exchange, and {held} here")
 
     def compare_counts(self) -> None:
         """Everything received has become something."""

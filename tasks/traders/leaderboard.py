@@ -22,8 +22,6 @@ from tasks.traders.core.tables import DOMAIN
 
 _log = logging.getLogger("quintet.leaderboard")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Two: more only wait for memory.
-_THREADS = 2
 
 
 class RankedTrader(BaseModel):
@@ -85,7 +83,7 @@ def _calculate(profile: str, now: datetime) -> LeaderboardResult:
     with session(DOMAIN, read_only=True) as opened:
         inputs = read_inputs(opened, as_of_day=as_of_day(now))
     # Outside of any transaction: nobody waits for the arithmetic.
-    board = calculate(inputs, rules, days=chosen.leaderboard_days, threads=_THREADS)
+    board = calculate(inputs, rules, days=chosen.leaderboard_days)
     with session(DOMAIN) as opened:
         saved = save_board(opened, board, now=now, standings=chosen.standings_kept)
         opened.commit()

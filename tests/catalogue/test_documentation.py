@@ -44,3 +44,10 @@ def test_every_former_task_has_its_successor(row: re.Match[str]) -> None:
     assert getattr(short, row["name"]) is found
     for deployment in re.findall(r"`([\w-]+/[\w-]+)`", row["rest"]):
         assert f"`{deployment}`" in (DOCS / "deployments.md").read_text()
+
+
+def test_every_former_helper_has_its_successor() -> None:
+    rows = re.findall(r"^\| `\w+` \| `(tasks[\w.]+)\.(\w+)`", (DOCS / "former-tasks.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 5
+    for module, name in rows:
+        assert callable(getattr(importlib.import_module(module), name))

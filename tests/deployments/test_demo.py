@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 #: Generous for a loaded machine; alone it takes about a minute.
-DEMO_SECONDS = 240
+DEMO_SECONDS = 360
 
 
 class Demo(NamedTuple):
@@ -90,6 +90,16 @@ def test_a_player_is_synced_recovered_and_synced_again(demo: Demo) -> None:
     assert (answer["second_sync_id_requests"], answer["second_sync_match_requests"]) == (1, 0)
 
 
+def test_a_market_is_followed_through_faults(demo: Demo) -> None:
+    answer = demo.answers["traders"]
+    assert answer["ok"] is True, answer
+    assert (answer["lost"], answer["duplicates"], answer["http_429"], answer["drifted"]) == (0, 0, 0, 0)
+    assert answer["received"] == answer["trades"] + answer["repeated"] + answer["rejected"]
+    assert answer["connections"] >= 2 and answer["gaps_filled"] >= 1
+    assert answer["position_changes"] == answer["published"] > answer["trades"]
+    assert answer["traders"] == 40 and answer["ranked"] >= 30
+
+
 @contextmanager
 def newest_artifact(ui: str) -> "Iterator[Page]":
     """The newest artifact of a key, opened in a browser by its link, as a person would."""
@@ -136,6 +146,19 @@ def test_the_card_of_the_player_is_in_the_prefect_ui(demo: Demo) -> None:
         text = page.inner_text("body")
     assert len(widths) >= 2 and min(widths) > 300
     assert "Nøkken 夜の猫#NA1" in text and "KDA over time" in text
+    assert "&#" not in text, "a character reference that Prefect's UI shows as it is written"
+
+
+def test_the_leaderboard_is_in_the_prefect_ui(demo: Demo) -> None:
+    """With equity curves and the scores taken apart, which the browser really draws."""
+    with newest_artifact(demo.answers["traders"]["ui"]) as page:
+        page.locator("img[src^='data:image/png']").nth(1).wait_for(timeout=30_000)
+        widths = page.eval_on_selector_all(
+            "img[src^='data:image/png']", "pictures => pictures.map(picture => picture.naturalWidth)"
+        )
+        text = page.inner_text("body")
+    assert len(widths) == 2 and min(widths) > 300
+    assert "of 40 traders are ranked" in text and "Profile balanced" in text and "Sharpe, shrunk" in text
     assert "&#" not in text, "a character reference that Prefect's UI shows as it is written"
 
 

@@ -15,7 +15,7 @@ from tasks.traders.core.eligibility import IGNORED, NO_HISTORY, NO_RETURNS, Elig
 from tasks.traders.core.metrics import Aggregates, MetricTable, calculate_individual_metrics, get_default_metrics
 from tasks.traders.core.profiles import PROFILES
 from tasks.traders.core.rankings import Ranking
-from tasks.traders.core.scores import Scores, calculate_trader_scores
+from tasks.traders.core.scores import Scores, calculate_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,13 @@ class Board:
         )
 
 
-def calculate(inputs: BoardInputs, rules: Eligibility, *, days: int, threads: int = 1) -> Board:
+def calculate(inputs: BoardInputs, rules: Eligibility, *, days: int) -> Board:
     """Metrics, scores and ranks.
 
     Args:
         inputs: all traders, ordered by address, which settles ties.
         rules: what a trader needs to be ranked.
         days: how many before `as_of_day` count, that day included.
-        threads: at once; the result is the same with any number.
     """
     rows = np.flatnonzero(inputs.known & ~inputs.ignored).astype(np.int64)
     place = np.full(len(inputs), -1, dtype=np.int64)
@@ -95,7 +94,7 @@ def calculate(inputs: BoardInputs, rules: Eligibility, *, days: int, threads: in
     )
     returns = inputs.returns(rows, days=days)
     first_day = inputs.as_of_day - days + 1
-    metrics = calculate_individual_metrics(returns, aggregates, first_day=first_day, threads=threads)
+    metrics = calculate_individual_metrics(returns, aggregates, first_day=first_day)
     eligible = rules.mask(metrics["days"].astype(np.int64), metrics["round_trips"].astype(np.int64), metrics["volume"])
-    scores = {name: calculate_trader_scores(metrics, eligible, profile) for name, profile in PROFILES.items()}
+    scores = calculate_scores(metrics, eligible, PROFILES.values())
     return Board(inputs, metrics, rows, place, eligible, scores, rules)
