@@ -56,7 +56,7 @@ def survive(folder: Path, *, seed: str, kills: Mapping[str, int], rate: float, t
         _come_to_the_end(killer, exchange)
         trades, changes = verdict.check_trades(exchange), verdict.check_changes(exchange)
         verdict.check_positions(exchange)
-        subscriber.wait_for(len(verdict.rows(verdict.PositionEvent)))
+        subscriber.wait_for(verdict.events())
         repeated = verdict.check_published(subscriber.messages)
         killer.run_to_end(LEADERBOARD)
         verdict.check_boards(killer.boards)
@@ -146,7 +146,7 @@ async def _refresh(addresses: list[str]) -> None:
             await refresh_history(client, known.id, address, now=utc_now())
 
 
-def _take_over(worths: Mapping[str, Mapping[object, Equity]]) -> None:
+def _take_over(worths: verdict.Worths) -> None:
     ids = {address: trader_id for trader_id, address in verdict.addresses().items()}
     with session(DOMAIN) as opened:
         opened.connection().execute(delete(Equity))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from sqlalchemy import event
 
@@ -32,7 +33,7 @@ BEFORE_PUBLISH, WITHIN_PUBLISH, AFTER_PUBLISH, MARK = "before publish", "within 
 #: The moments of each kind of work, and how far into it they go.
 _REACH: Mapping[str, Mapping[str, float]] = {
     DISCOVERY: {
-        SECONDS: 5,
+        SECONDS: 3.5,
         STATEMENT: 200,
         BEFORE_COMMIT: 30,
         AFTER_COMMIT: 30,
@@ -51,7 +52,7 @@ _REACH: Mapping[str, Mapping[str, float]] = {
         AFTER_PUBLISH: 2,
         MARK: 2,
     },
-    LEADERBOARD: {STATEMENT: 14, BEFORE_COMMIT: 1, AFTER_COMMIT: 1},
+    LEADERBOARD: {STATEMENT: 10, BEFORE_COMMIT: 1, AFTER_COMMIT: 1},
 }
 
 
@@ -142,9 +143,9 @@ def _watch(moment: Moment | None, said: int) -> None:
         pass_by(MARK)
 
     event.listen(traders, "after_cursor_execute", lambda *_: pass_by(STATEMENT))
-    traders.dialect.do_commit = do_commit  # type: ignore[method-assign]
-    RedisChannel.publish = publishing  # type: ignore[method-assign]
-    outbox.mark_published = marking
+    replacements = ((traders.dialect, "do_commit", do_commit), (RedisChannel, "publish", publishing))
+    for owner, name, replacement in (*replacements, (outbox, "mark_published", marking)):
+        patch.object(owner, name, replacement).start()
 
 
 def _die() -> None:

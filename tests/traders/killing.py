@@ -20,7 +20,9 @@ _KILLED, _TERMINATED = -9, -15
 #: Far more than anything takes on a busy machine.
 _PATIENCE = 120
 #: A process that never comes to its moment is killed after so many seconds: not all publish, not all find work.
-_LONGEST = 8.0
+_LONGEST = 6.0
+#: Which part of its kills a kind of work may be ahead of the slowest.
+_AHEAD = 0.35
 
 
 def _nursery() -> ForkServerContext:
@@ -101,11 +103,11 @@ class Killer:
 
     def kill_all(self, wanted: Mapping[str, int]) -> None:
         """Have each kind of work killed so often, all of them side by side, and started again at once."""
-        goal = {work: self.killed[work] + number for work, number in wanted.items()}
         alive: dict[str, Life] = {}
-        while any(self.killed[work] < number for work, number in goal.items()):
-            for work, number in goal.items():
-                if work not in alive and self.killed[work] < number:
+        while (behind := max(self._left(wanted).values())) > 0:
+            for work, left in self._left(wanted).items():
+                # None gets far ahead of the others, so that each meets what these have done by then.
+                if work not in alive and left > max(0.0, behind - _AHEAD):
                     alive[work] = self.start(work, draw(self._chance, work))
             now = time.monotonic()
             wait([life.process.sentinel for life in alive.values()], max(0, min(x.until for x in alive.values()) - now))
@@ -116,10 +118,16 @@ class Killer:
         for life in alive.values():
             self._end(life)
 
+    def _left(self, wanted: Mapping[str, int]) -> dict[str, float]:
+        """Which part of its kills each kind of work has before it."""
+        return {work: 1 - self.killed[work] / number for work, number in wanted.items()}
+
     def kill(self, life: Life) -> None:
-        """Kill one now."""
-        life.until = 0
-        self._end(life)
+        """Kill one now, beside all that `kill_all` does."""
+        life.process.kill()
+        life.process.join(_PATIENCE)
+        assert life.end == _KILLED
+        self._alive.pop(life.number).process.close()
 
     def stop(self, life: Life) -> None:
         """End one as whoever runs it does, and let it finish."""

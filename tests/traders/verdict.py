@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
+from sqlalchemy import inspect
 from sqlmodel import SQLModel, col, func, select
 
 from blocks.engine import session
@@ -38,6 +40,7 @@ _PASTS = (Fill, Funding, LedgerUpdate, Day, History)
 _OF_THE_FETCH = ("trader_id", "refreshed_at", "due_at", "portfolio_time")
 
 Pasts = dict[tuple[str, str], list[dict[str, Any]]]
+Worths = dict[str, dict[tuple[int, EquitySource], Equity]]
 
 
 def rows(model: type[SQLModel]) -> list[Any]:
@@ -164,19 +167,25 @@ def pasts() -> Pasts:
     """What is stored of everybody's past, whatever ids the database gave."""
     of, found = addresses(), dict[tuple[str, str], list[dict[str, Any]]]()
     for model in _PASTS:
-        keys = [column.name for column in model.__table__.primary_key]  # type: ignore[attr-defined]
-        for row in sorted(rows(model), key=lambda row: [getattr(row, key) for key in keys]):
+        keys = [column.name for column in inspect(model).primary_key]
+        for row in sorted(rows(model), key=attrgetter(*keys)):
             values = row.model_dump(exclude=set(_OF_THE_FETCH))
             found.setdefault((of[row.trader_id], model.__name__), []).append(values)
     return found
 
 
-def worths() -> dict[str, dict[tuple[int, EquitySource], Equity]]:
+def worths() -> Worths:
     """What accounts were worth, by address."""
     of, found = addresses(), {address: dict[tuple[int, EquitySource], Equity]() for address in addresses().values()}
     for row in rows(Equity):
         found[of[row.trader_id]][row.time, row.source] = row
     return found
+
+
+def events() -> int:
+    """How many changes of positions were found."""
+    with session(DOMAIN, read_only=True) as opened:
+        return opened.exec(select(func.count()).select_from(PositionEvent)).one()
 
 
 def stored_trades() -> int:
