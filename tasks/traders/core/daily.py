@@ -50,7 +50,17 @@ class DailyRow:
     @property
     def empty(self) -> bool:
         """Nothing was there and nothing happened."""
-        return not (self.pnl or self.equity or self.net_flow or self.fills or self.funding)
+        there = (
+            self.pnl,
+            self.equity,
+            self.net_flow,
+            self.volume,
+            self.fills,
+            self.closed_pnl,
+            self.fees,
+            self.funding,
+        )
+        return not any(there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,7 @@ def _days(known: Sequence[Known]) -> Iterable[tuple[int, int, int]]:
     first, last = times[0] // DAY_MS, times[-1] // DAY_MS
     begin = 0
     for day in range(first, last + 1):
-        end = len(times) - 1 if day == last else _nearest(times, (day + 1) * DAY_MS)
+        end = len(times) - 1 if day == last else _nearest(times, (day + 1) * DAY_MS - 1)
         if end > begin:
             yield day, begin, end
             begin = end

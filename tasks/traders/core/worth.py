@@ -30,7 +30,7 @@ REST = 0.1
 #: Money that comes from nowhere, as a part of the account: by so much returns are measured against a wrong base.
 STRAY = 0.02
 #: USD, and as a part of the account: what is less is a sum of rounded numbers.
-CENT, ROUNDING = 0.01, 1e-6
+CENT, ROUNDING = 0.01, 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,9 @@ def _between(
     won = after.pnl - before.pnl
     rest = won - results.between(before.time, after.time)
     stray = after.equity - before.equity - won - flows.between(before.time, after.time)
-    midnights = range((before.time // DAY_MS + 1) * DAY_MS, after.time, DAY_MS)
+    # The last moments of days: funding is paid at midnight, and belongs to the day that begins. One that is known at
+    # midnight has no day of a millisecond before it.
+    midnights = range(((before.time + 1) // DAY_MS + 1) * DAY_MS - 1, after.time - 1, DAY_MS)
     size = max(before.equity, after.equity, minimum)
     moved = sum(abs(results.between(*ends)) for ends in pairwise((before.time, *midnights, after.time)))
     settled = abs(rest) <= CENT + ROUNDING * size + REST * moved and abs(stray) <= STRAY * size

@@ -111,12 +111,10 @@ def test_results_of_days_are_the_whole_result(evidence: Evidence, dealt: list[De
     assert all(row.ret is None or (row.ret >= -1 and math.isfinite(row.ret)) for row in found.days)
     assert sum(row.fills for row in found.days) == sum(dealing.fills for dealing in dealt)
     assert math.fsum(row.fees for row in found.days) == pytest.approx(math.fsum(d.fee for d in dealt), abs=1e-6)
-    if evidence.points and evidence.points[0].pnl:
-        begins = min([evidence.points[0].time, *(dealing.time for dealing in dealt)])
+    if evidence.points and not evidence.flows and all(d.time > evidence.points[0].time for d in dealt):
         after = math.fsum(d.result for d in dealt if d.time > evidence.points[-1].time)
-        if begins == evidence.points[0].time and not evidence.flows:
-            expected = evidence.points[-1].pnl - evidence.points[0].pnl + after
-            assert found.pnl == pytest.approx(expected, abs=0.01)
+        expected = evidence.points[-1].pnl - evidence.points[0].pnl + after
+        assert found.pnl == pytest.approx(expected, abs=0.01)
 
 
 @given(evidences, dealings, st.randoms(use_true_random=False))
@@ -163,6 +161,11 @@ def test_a_day_without_base_has_no_return() -> None:
     found = series(Evidence(points=known))
     assert [row.ret for row in found.days] == [None, None]
     assert [row.pnl for row in found.days] == [40, -30]
+
+
+def test_a_day_of_fees_alone_is_not_empty() -> None:
+    found = series(Evidence(), Dealing(at(0), closed_pnl=1.0, fee=1.0))
+    assert [(row.pnl, row.closed_pnl, row.fees) for row in found.days] == [(0.0, 1.0, 1.0)]
 
 
 #: An account that gets 1000 and trades, known a week later; nothing is open at its end.
@@ -226,6 +229,13 @@ def test_before_its_first_deposit_an_account_was_empty() -> None:
     assert returns(found)[1] == pytest.approx(0.1)
     assert found.pnl == pytest.approx(300)
     assert found.begun == at(1)
+
+
+def test_what_is_paid_at_midnight_belongs_to_the_day_that_begins() -> None:
+    found = series(Evidence(points=WEEK, flows=[DEPOSIT]), Dealing(at(48), funding=300.0))
+    assert {row.day - FIRST: row.pnl for row in found.days if row.pnl} == pytest.approx({2: 300.0})
+    first = series(Evidence(), Dealing(at(0), funding=-1.0), Dealing(at(0), funding=2.0))
+    assert [(row.day - FIRST, row.pnl, row.funding) for row in first.days] == [(0, 1.0, 1.0)]
 
 
 def test_without_any_worth_there_are_results_and_no_returns() -> None:
