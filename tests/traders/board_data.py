@@ -46,6 +46,7 @@ def add_history(
             max_profit=300.0,
             max_loss=90.0,
             volume=volume,
+            refreshed_at=DISCOVERED,
             first_time=(last_day - len(returns)) * DAY_MS,
             series_day=packed[0] if packed else None,
             returns=packed[1] if packed else None,

@@ -181,3 +181,14 @@ async def test_ranks_are_told_against_the_run_before_a_damaged_one() -> None:
     with session("traders", read_only=True) as opened:
         rows = opened.exec(select(Standing).where(Standing.run_id == result.run_id)).all()
     assert rows and all(row.previous_rank == row.rank for row in rows)
+
+
+async def test_a_past_that_was_fetched_in_part_is_no_history() -> None:
+    with session("traders") as opened:
+        trader_id = add_trader(opened, 1)
+        add_history(opened, trader_id, made_returns(1, 80), last_day=LAST)
+        opened.flush()
+        opened.get_one(History, trader_id).refreshed_at = None
+        opened.commit()
+    assert (await calculated()).eligible == 0
+    assert reasons() == {address(1): "no history yet"}

@@ -23,7 +23,7 @@ class BoardInputs:
     Attributes:
         trader_ids: a row each.
         addresses: same.
-        known: who has a history; the others have zeros and NaN below.
+        known: whose past was fetched to its end once; the others have zeros and NaN below.
         ignored: whom an operator does not want to see.
         aggregates: by name: round_trips, wins, gross_profit, gross_loss, max_profit, max_loss, volume.
         age_days: from the first known fill or equity to the end of `as_of_day`; NaN where there is none.
@@ -76,7 +76,7 @@ def read_inputs(session: Session, *, as_of_day: int) -> BoardInputs:
         session: the transaction.
         as_of_day: the last UTC day that counts, in days since 1970-01-01.
     """
-    columns: list[Any] = [Trader.id, Trader.address, Trader.ignored, History.trader_id, History.first_time]
+    columns: list[Any] = [Trader.id, Trader.address, Trader.ignored, History.refreshed_at, History.first_time]
     columns += [History.pnl, History.equity, History.series_day, History.returns]
     columns += [getattr(History, name) for name in _AGGREGATES]
     wanted = (
