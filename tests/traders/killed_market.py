@@ -34,8 +34,18 @@ COINS = ("BTC", "ETH", "SOL", "xyz:AAPL", "@107")
 _FETCHED = ("Fill", "Funding", "LedgerUpdate")
 
 
-def survive(folder: Path, *, seed: str, kills: Mapping[str, int], rate: float, traders: int) -> str:
+def survive(
+    folder: Path, *, seed: str, kills: Mapping[str, int], rate: float, traders: int, faults: Mapping[str, object] = {}
+) -> str:
     """Kill each kind of work so often while the market goes on, let the last of each finish, and compare.
+
+    Args:
+        folder: for what everybody says.
+        seed: draws the moments.
+        kills: how many of each kind of work.
+        rate: trades a second.
+        traders: how many there are.
+        faults: of the exchange, by the names of its options, until its market ends.
 
     Returns:
         What there was, for people.
@@ -51,8 +61,10 @@ def survive(folder: Path, *, seed: str, kills: Mapping[str, int], rate: float, t
         patch.setenv("QUINTET_TRADERS__REDIS_URL", redis.url)
         settings.cache_clear()
         _begin(killer, exchange)
+        exchange.tell("set", **faults)
         exchange.tell("resume")
         killer.kill_all(kills)
+        exchange.tell("set", **dict.fromkeys(faults, 0))
         _come_to_the_end(killer, exchange)
         trades, changes = verdict.check_trades(exchange), verdict.check_changes(exchange)
         verdict.check_positions(exchange)
