@@ -19,6 +19,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 import sqlalchemy
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlmodel import SQLModel
 
 from blocks.engine import dispose_engines, engine
@@ -26,6 +28,12 @@ from blocks.settings import settings
 
 if TYPE_CHECKING:
     from tests.servers import PrefectServer
+
+# On a busy machine any example may take any time: how long one takes is no test of what it does.
+hypothesis_settings.register_profile(
+    "quintet", hypothesis_settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("quintet")
 
 
 @pytest.fixture
