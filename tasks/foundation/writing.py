@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
@@ -52,7 +52,7 @@ class Writer:
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._writers: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> "Writer":
+    async def __aenter__(self) -> Self:
         self._writers = [asyncio.create_task(self._work()) for _ in range(1 if self._sqlite else POSTGRES_WRITERS)]
         return self
 
