@@ -1,9 +1,10 @@
 """A market that is followed, tracked and ranked by processes that are killed all the time; then the truth is told."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 from sqlmodel import delete
@@ -15,7 +16,7 @@ from tasks.traders.api import exchange_client
 from tasks.traders.core.coverage import whole_time
 from tasks.traders.core.cursors import lock_cursor
 from tasks.traders.core.fold import POSITIONS
-from tasks.traders.core.history_tables import Equity
+from tasks.traders.core.history_tables import Equity, History
 from tasks.traders.core.outbox import CHANNEL
 from tasks.traders.core.schema import TradersTable
 from tasks.traders.core.tables import DOMAIN
@@ -26,7 +27,7 @@ from tests.redis_server import RedisServer, Subscriber
 from tests.traders import verdict
 from tests.traders.exchange_process import ExchangeProcess, exchange_process
 from tests.traders.exchanges import make_rates
-from tests.traders.killed_work import DISCOVERY, LEADERBOARD, TRACKING
+from tests.traders.killed_work import AFTER_COMMIT, BEFORE_COMMIT, DISCOVERY, LEADERBOARD, STATEMENT, TRACKING, Moment
 from tests.traders.killing import Killer
 
 COINS = ("BTC", "ETH", "SOL", "xyz:AAPL", "@107")
@@ -77,6 +78,40 @@ def survive(
         f"{dict(killer.killed)} killed, {dict(killer.completed)} completed, {killer.boards} leaderboards, "
         f"{trades} trades, {changes} changes, {repeated} published again"
     )
+
+
+def survive_fetching(folder: Path, *, seed: str, kills: int, traders: int) -> str:
+    """Fetch everybody's past while the market stands still, killed so often after a few transactions, and compare.
+
+    Returns:
+        What there was, for people.
+    """
+    chance = Random(seed)
+    options = {"traders": traders, "days": 60, "trips_a_day": 20, "coins": ",".join(COINS), "paused": "on"}
+    with (
+        exchange_process(folder / "exchange.log", **options) as exchange,
+        pytest.MonkeyPatch.context() as patch,
+        Killer(folder, seed) as killer,
+    ):
+        # Few at a time: a short life brings some of them to their end.
+        patch.setenv("QUINTET_TRADERS__REQUESTS_AT_ONCE", "2")
+        settings.cache_clear()
+        asyncio.run(_make_known([each["address"] for each in exchange.truth("traders")]))
+        done = []
+        while killer.killed[TRACKING] < kills:
+            what, most = chance.choice(((BEFORE_COMMIT, 25), (AFTER_COMMIT, 25), (STATEMENT, 250)))
+            killer.kill_at(TRACKING, Moment(what, chance.randint(1, most)))
+            done.append(sum(row.refreshed_at is not None for row in verdict.rows(History)))
+        killer.run_to_end(TRACKING)
+        _compare_with_a_clean_ledger(folder / "clean")
+    # Kills met first fetches, one after the other.
+    assert len(set(done)) > kills / 4, done
+    return f"{killer.killed[TRACKING]} killed; pasts fetched by then: {done}"
+
+
+async def _make_known(addresses: Iterable[str]) -> None:
+    for address in addresses:
+        await get_or_create_trader.fn(address)
 
 
 def _begin(killer: Killer, exchange: ExchangeProcess) -> None:

@@ -118,6 +118,12 @@ class Killer:
         for life in alive.values():
             self._end(life)
 
+    def kill_at(self, work: str, moment: Moment) -> None:
+        """Start work that is killed at this moment, unless it comes to its end before, and wait for that."""
+        life = self.start(work, moment)
+        life.process.join(max(0.0, life.until - time.monotonic()))
+        self._end(life)
+
     def _left(self, wanted: Mapping[str, int]) -> dict[str, float]:
         """Which part of its kills each kind of work has before it."""
         return {work: 1 - self.killed[work] / number for work, number in wanted.items()}
