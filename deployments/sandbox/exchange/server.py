@@ -2,45 +2,25 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event, Thread
 from typing import Any
 
 import httpx
-import uvicorn
 
 from deployments.sandbox.exchange.application import Exchange
 from deployments.sandbox.exchange.connection import SilentProtocol
 from deployments.sandbox.exchange.options import ExchangeOptions
+from deployments.sandbox.serving import LocalServer, in_thread
 
 
-class _Server(uvicorn.Server):
-    """Tells when it listens, lets the market run, and leaves signals alone."""
+class _Server(LocalServer):
+    """Lets the market run while it listens."""
 
     def __init__(self, app: Exchange, port: int, ready: Callable[[int], None]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host="127.0.0.1",
-                port=port,
-                http="h11",
-                ws=SilentProtocol,
-                # Idle rules are the application's; compression would be most of the work.
-                ws_ping_interval=None,
-                ws_per_message_deflate=False,
-                loop="asyncio",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                # Longer than any pause in a test: a connection must not end just as it is used again.
-                timeout_keep_alive=600,
-                timeout_graceful_shutdown=1,
-            )
-        )
+        # Idle rules are the application's; compression would be most of the work.
+        super().__init__(app, port, ready, ws=SilentProtocol, ws_ping_interval=None, ws_per_message_deflate=False)
         self._app = app
-        self._ready = ready
         self._market: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
@@ -48,7 +28,6 @@ class _Server(uvicorn.Server):
         if self.started:
             self._market = asyncio.create_task(self._app.pace.run())
             self._market.add_done_callback(self._market_ended)
-            self._ready(self.servers[0].sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
         if self._market is not None:
@@ -65,10 +44,6 @@ class _Server(uvicorn.Server):
         """What ended the market, if anything did."""
         done = self._market is not None and self._market.done() and not self._market.cancelled()
         return self._market.exception() if done and self._market is not None else None
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def serve(options: ExchangeOptions, port: int, ready: Callable[[dict[str, Any]], None]) -> _Server:
@@ -114,33 +89,10 @@ def running_exchange(options: ExchangeOptions | None = None) -> Iterator[Running
         RuntimeError: it did not start, or its market broke.
     """
     app = Exchange(options or ExchangeOptions())
-    listening = Event()
-    ports: list[int] = []
-
-    def ready(port: int) -> None:
-        ports.append(port)
-        listening.set()
-
-    server = _Server(app, 0, ready)
-
-    def run() -> None:
-        try:
-            with suppress(SystemExit):
-                server.run()
-        finally:
-            listening.set()
-
-    thread = Thread(target=run, name="exchange-sandbox", daemon=True)
-    thread.start()
-    try:
-        listening.wait()
-        if not ports:
-            raise RuntimeError("the sandbox did not start")
-        told = app.ready(ports[0])
+    server = _Server(app, 0, lambda _: None)
+    with in_thread(server, "exchange-sandbox") as port:
+        told = app.ready(port)
         with httpx.Client(base_url=told["url"], timeout=60) as client:
             yield RunningExchange(told["url"], told["ws_url"], told, app, client)
-    finally:
-        server.should_exit = True
-        thread.join()
     if server.broken is not None:
         raise RuntimeError("the sandbox's market broke") from server.broken
