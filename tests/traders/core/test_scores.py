@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.traders.core.arrays import BoolArray, FloatArray
+from tasks.traders.core.daily import daily_series
+from tasks.traders.core.equity import Point
 from tasks.traders.core.metrics import METRICS, Aggregates, MetricTable, calculate_individual_metrics
 from tasks.traders.core.profiles import DEFAULT_PROFILE, PROFILES, Component, Profile, Scale, profile_named
 from tasks.traders.core.scores import calculate_scores, calculate_trader_scores
+from tasks.traders.core.worth import DAY_MS, Evidence
 
 ALL = list(PROFILES.values())
 
@@ -98,6 +101,83 @@ def test_who_is_as_good_in_everything_is_not_behind(profile: Profile, traders: i
                 for part in profile.components
             ):
                 assert scores.score[one] >= scores.score[other] - 1e-12
+
+
+@pytest.mark.parametrize("profile", ALL, ids=lambda profile: profile.name)
+@given(st.integers(1, 30), st.integers(0, 2**31))
+def test_one_more_who_is_worse_in_everything_takes_nothing_from_whom_it_is_worse_than(
+    profile: Profile, traders: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    first = {part.metric: rng.integers(1, 7, traders) / 6 for part in profile.components}
+    more = {}
+    for part in profile.components:
+        # Worse, or unknown; the first row is the one that is compared. Who is as good shares a place with it.
+        down = rng.integers(1, 4) / 6 * (-1 if part.lower_is_better else 1)
+        more[part.metric] = np.append(first[part.metric], rng.choice([first[part.metric][0] - down, np.nan]))
+    before, after = (
+        calculate_trader_scores(table(rows, columns), np.ones(rows, dtype=np.bool_), profile)
+        for rows, columns in ((traders, first), (traders + 1, more))
+    )
+    # A rounded score may stand on the edge between two.
+    edge = 1e-12 if profile.digits is None else 1.01 * 10**-profile.digits
+    assert after.score[0] >= before.score[0] - edge
+    assert after.score[0] >= after.score[-1]
+    assert after.rank[0] < after.rank[-1]
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**31), st.floats(0.1, 50))
+def test_deposits_and_withdrawals_change_no_score(seed: int, part: float) -> None:
+    """From what an account was worth to its rank, in each profile, by the way that returns really go."""
+    rng = np.random.default_rng(seed)
+    rates = rng.normal(0.002, 0.03, (12, 80))
+    moves = np.where(rng.random(rates.shape) < 0.15, rng.choice([part, -part / (1 + part)], rates.shape), 0.0)
+    trips = rng.integers(1, 30, 12).astype(np.float64)
+    known = replace(
+        Aggregates.unknown(12),
+        volume=rng.random(12) * 1e6,
+        round_trips=trips,
+        wins=np.floor(trips * rng.random(12)),
+        gross_profit=rng.random(12) * 100,
+        gross_loss=rng.random(12) * 100,
+        max_profit=rng.random(12) * 50,
+    )
+    plain, moved = (
+        calculate_individual_metrics(
+            np.array([_returns(rates[row], flows[row]) for row in range(12)]), known, first_day=_FIRST_DAY
+        )
+        for flows in (np.zeros(rates.shape), moves)
+    )
+    everybody = np.ones(12, dtype=np.bool_)
+    for profile in ALL:
+        expected, found = (calculate_trader_scores(metrics, everybody, profile) for metrics in (plain, moved))
+        np.testing.assert_array_equal(found.rank, expected.rank, err_msg=profile.name)
+        np.testing.assert_allclose(found.score, expected.score, atol=1.01e-4, err_msg=profile.name)
+
+
+#: 2026-01-01.
+_FIRST_DAY = 20_454
+
+
+def _returns(rates: FloatArray, moves: FloatArray) -> list[float]:
+    """The daily returns of an account that wins at these rates every twelve hours, and whose owner then moves money."""
+    equity, pnl, time = 1e6, 0.0, _FIRST_DAY * DAY_MS
+    points, flows = [Point(time, equity, pnl)], []
+    for rate, move in zip(rates.tolist(), moves.tolist(), strict=True):
+        won, time = equity * rate, time + DAY_MS // 2
+        equity, pnl = equity + won, pnl + won
+        if move:
+            # No poorer than what is measured, however often.
+            came = equity * move if equity * (1 + move) > 1000 else equity
+            flows.append((time, came))
+            equity += came
+        points.append(Point(time, equity, pnl))
+    days = daily_series(Evidence(points=points, flows=flows), [], minimum=100.0).days
+    found = {day.day - _FIRST_DAY: day.ret for day in days}
+    told = [found[day] for day in range(len(rates) // 2)]
+    assert None not in told
+    return [value for value in told if value is not None]
 
 
 def test_who_is_not_eligible_is_in_nobodys_way() -> None:
