@@ -188,7 +188,8 @@ class DiscoveryRun:
             while True:
                 await asyncio.sleep(FOLD_SECONDS)
                 try:
-                    await in_thread(advance_positions)
+                    # A day's trades take minutes: a run that is to end leaves them to the next.
+                    await in_thread(lambda: advance_positions(lambda: self.stopped_for is None))
                     await publisher.publish()
                     self._fold_error = None
                 except _PASSING as error:

@@ -5,6 +5,7 @@ after its polls; any number of processes may, and each change is found once.
 """
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -15,10 +16,12 @@ from tasks.traders.core.fold import fold
 from tasks.traders.core.reconcile import reconcile
 from tasks.traders.core.tables import DOMAIN
 
-#: Trades and snapshots of one transaction. Where every trader has a baseline, SQLite's other writers wait for about
-#: half a second.
+#: Trades and snapshots of one transaction.
 TRADES = 2_000
 SNAPSHOTS = 500
+#: Seconds after which a transaction begins nothing new: each snapshot is a step of its own, and thousands of them wait
+#: after an outage. SQLite's other writers wait no longer than this and one step more.
+SECONDS = 0.5
 #: SQLite's waiting writers look this often (seconds); between two transactions they must find the file free once.
 _SQLITE_TURN = 0.1
 
@@ -41,17 +44,20 @@ class AdvancedPositions(BaseModel):
         return AdvancedPositions(**{name: value + getattr(other, name) for name, value in self})
 
 
-def advance_positions() -> AdvancedPositions:
+def advance_positions(goes_on: Callable[[], bool] = lambda: True) -> AdvancedPositions:
     """Apply all trades that are whole and reconcile all snapshots whose time has come.
 
-    Each transaction takes a bounded number of both. One that is killed leaves nothing half done: the next call goes on
-    where it began. Blocks: call it in a thread where an event loop runs.
+    Each transaction takes a bounded number of both, and a bounded time. One that is killed leaves nothing half done:
+    the next call goes on where it began. Blocks: call it in a thread where an event loop runs.
+
+    Args:
+        goes_on: asked before each transaction; where it says no, the rest is left to the next call.
 
     Returns:
         What was done by this call.
     """
     total, more = AdvancedPositions(), True
-    while more:
+    while more and goes_on():
         step, more = _step(utc_now())
         total = total.plus(step)
         if more and engine(DOMAIN).dialect.name == "sqlite":
@@ -63,6 +69,7 @@ def _step(now: datetime) -> tuple[AdvancedPositions, bool]:
     """One transaction; also says whether there is more to do."""
     done, more = AdvancedPositions(), True
     with session(DOMAIN) as opened:
+        ends = time.monotonic() + SECONDS
         while more and done.trades < TRADES and done.snapshots < SNAPSHOTS:
             # What has been waiting comes first; then up to the next snapshot, which is then taken at its own time.
             waiting = reconcile(opened, now=now, limit=SNAPSHOTS)
@@ -78,4 +85,6 @@ def _step(now: datetime) -> tuple[AdvancedPositions, bool]:
                 )
             )
             more = folded.more or reached.more
+            if time.monotonic() >= ends:
+                break
     return done, more

@@ -16,7 +16,7 @@ from sqlmodel import select
 from blocks.engine import session
 from tasks.traders import positions
 from tasks.traders.core.fold import POSITIONS
-from tasks.traders.core.tables import Cursor, Poll, Position, PositionEvent
+from tasks.traders.core.tables import Cursor, Poll, Position, PositionEvent, Snapshot
 from tasks.traders.positions import AdvancedPositions, advance_positions
 from tests.traders.core.tape_rows import empty_ledger, people, shown, snapshot, store, stream, swap
 
@@ -138,3 +138,31 @@ def test_numbers_are_in_the_order_of_time(clean: list[Any]) -> None:
     late = sum(later < earlier for earlier, later in itertools.pairwise(times))
     # Only what was before a first snapshot is found with it.
     assert late <= len(first)
+
+
+def test_no_transaction_takes_long_however_many_snapshots_wait(
+    clean: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(positions, "SECONDS", 0)
+    asked: list[int] = []
+
+    def goes_on() -> bool:
+        with session("traders", read_only=True) as opened:
+            asked.append(len(opened.exec(select(Snapshot.id)).all()))
+        return True
+
+    advance_positions(goes_on)
+    # Two steps of reconciling in each transaction, a snapshot each.
+    assert asked[0] == _TRADES // 20 and len(asked) >= _TRADES // 40
+    assert all(before - after <= 2 for before, after in itertools.pairwise(asked))
+    assert _unnumbered(_rows()) == _unnumbered(clean)
+
+
+def test_told_to_stop_it_leaves_the_rest_to_the_next(clean: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(positions, "SECONDS", 0)
+    left = iter([True, True, False])
+    some = advance_positions(lambda: next(left))
+    assert 0 < some.trades < _TRADES
+    rest = advance_positions()
+    assert some.plus(rest).trades == _TRADES
+    assert _unnumbered(_rows()) == _unnumbered(clean)

@@ -228,6 +228,7 @@ class Snapshot(TradersTable, table=True):
     """A snapshot that waits until the stream is whole up to its time; deleted once it is reconciled."""
 
     __tablename__ = "traders_snapshot"
+    __table_args__ = (Index("ix_traders_snapshot_time", "time"),)
 
     id: int | None = counting_key()
     trader_id: int = big(foreign_key="traders_trader.id", index=True)

@@ -361,6 +361,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_traders_snapshot")),
     )
     with op.batch_alter_table("traders_snapshot", schema=None) as batch_op:
+        batch_op.create_index("ix_traders_snapshot_time", ["time"], unique=False)
         batch_op.create_index(batch_op.f("ix_traders_snapshot_trader_id"), ["trader_id"], unique=False)
 
     op.create_table(
