@@ -1,7 +1,7 @@
 """Discovers traders: follows the exchange's public trades until it is stopped.
 
 Needs the traders ledger, the rate limiter's database and the exchange. Runs as `traders-discover/every-half-hour`,
-whose schedule starts it where it does not run, and as `traders-discover/on-demand`.
+whose schedule starts it where it does not run, and which may be started by hand at any time.
 """
 
 from typing import Any
