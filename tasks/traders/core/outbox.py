@@ -112,6 +112,8 @@ def content(outgoing: Outgoing) -> dict[str, Any]:
             "realised": _digits(event.realised),
             "leverage_before": event.leverage_before,
             "leverage_after": event.leverage_after,
+            "leverage_type_before": event.leverage_type_before,
+            "leverage_type_after": event.leverage_type_after,
             "source": event.source.value,
             "time": event.time,
         },

@@ -72,6 +72,8 @@ def test_subscribers_read_the_former_fields_and_exact_numbers(traders_ledger: st
             "realised": "0",
             "leverage_before": None,
             "leverage_after": None,
+            "leverage_type_before": None,
+            "leverage_type_after": None,
             "source": "STREAM",
             "time": TIME + 123,
         },
