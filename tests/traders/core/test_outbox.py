@@ -1,12 +1,14 @@
 """The outbox: what waits, in which order, and what subscribers read."""
 
 import json
+import re
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from blocks.engine import session
+from deployments.documentation import DOCS
 from tasks.traders.core.outbox import Outgoing, Waiting, content, mark_published, message, unpublished, waiting
 from tasks.traders.core.tables import DOMAIN, Change, PositionEvent, Source
 from tests.traders.ledger_rows import NOW, TIME, add_events, add_traders, address, unpublished_ids
@@ -78,6 +80,29 @@ def test_subscribers_read_the_former_fields_and_exact_numbers(traders_ledger: st
             "time": TIME + 123,
         },
     }
+
+
+def test_the_docs_show_what_is_published() -> None:
+    (shown,) = re.findall(r'```json\n(\{"id".*?\})\n```', (DOCS / "traders.md").read_text(), re.DOTALL)
+    event = PositionEvent(
+        number=1,
+        id="...",
+        trader_id=7,
+        coin="ETH",
+        change=Change.FLIP,
+        source=Source.STREAM,
+        time=1795366800123,
+        px=Decimal("3010.5"),
+        size_before=Decimal(2),
+        size_after=Decimal("-1.5"),
+        entry_px=Decimal("3010.50"),
+        exit_px=Decimal("3010.5"),
+        realised=Decimal("21.0"),
+        found_at=NOW,
+    )
+    published = content(Outgoing(1, event, "0x..."))
+    assert json.loads(shown) == published
+    assert list(json.loads(shown)["details"]) == list(published["details"])
 
 
 @pytest.mark.parametrize(
