@@ -71,12 +71,12 @@ class Trader(TradersTable, table=True):
     """An address that was seen in a trade or was asked for."""
 
     __tablename__ = "traders_trader"
-    __table_args__ = (Index("ix_traders_trader_seen_time", "seen_time"),)
 
     id: int | None = counting_key()
     #: Lower case: the exchange and its users write addresses in any.
     address: str = Field(max_length=64, unique=True)
     #: Its oldest and its newest trade that was ever stored; None for one that was only asked for.
+    #: Without an index: they change with every batch of trades, which would have to change it for each of its traders.
     first_time: int | None = big(default=None)
     seen_time: int | None = big(default=None)
     discovered_at: datetime = moment()

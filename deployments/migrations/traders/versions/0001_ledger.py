@@ -124,9 +124,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_traders_trader")),
         sa.UniqueConstraint("address", name=op.f("uq_traders_trader_address")),
     )
-    with op.batch_alter_table("traders_trader", schema=None) as batch_op:
-        batch_op.create_index("ix_traders_trader_seen_time", ["seen_time"], unique=False)
-
     op.create_table(
         "traders_day",
         sa.Column("trader_id", sa.BigInteger(), nullable=False),
