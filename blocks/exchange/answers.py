@@ -2,21 +2,26 @@
 
 Sizes, prices and amounts are `Decimal`, exactly as the exchange wrote them. Unknown fields are ignored, and what older
 or smaller answers lack is None; only what nobody can do without is required. A number that is none (`NaN`, `1e999`), a
-time that no column holds and a text with control characters are turned away with their place in the answer.
+time in the future and a text with control characters are turned away with their place in the answer.
 """
 
 from decimal import Decimal
+from time import time_ns
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 # No size, price or amount of any market has more digits before its point, or after it.
 _MOST_DIGITS = 60
+#: Milliseconds that the exchange may be ahead of this machine's clock.
+AHEAD = 3_600_000
 
 #: Times in milliseconds and numbers of things, as a signed 64-bit column holds them.
 Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 #: The name of a coin: printable, without blanks.
 Coin = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,64}\Z")]
+#: A small number of things, as a signed 32-bit column holds it.
+Small = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 #: Any other text.
 Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]{0,200}\Z")]
 
@@ -35,6 +40,16 @@ def check_number(value: Decimal) -> None:
         raise ValueError("a number that is none")
 
 
+def check_time(value: int) -> None:
+    """Turn away a time that cannot be: who goes on from there would wait for it.
+
+    Raises:
+        ValueError: it is later than our clock, by more than clocks differ.
+    """
+    if value > time_ns() // 1_000_000 + AHEAD:
+        raise ValueError("a time in the future")
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Base of all answers; fields are the exchange's own names in snake case."""
 
@@ -43,13 +58,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             value = getattr(self, name)
             if isinstance(value, Decimal):
                 check_number(value)
+            elif name == "time" and value is not None:
+                check_time(value)
 
 
 class Leverage(Answer, frozen=True, kw_only=True):
     """How a position is leveraged: `cross` or `isolated`."""
 
     type: Text
-    value: int
+    value: Small
     raw_usd: Decimal | None = None
 
 
@@ -226,7 +243,8 @@ class PortfolioPeriod(Answer, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         for history in (self.account_value_history, self.pnl_history):
-            for _, value in history:
+            for moment, value in history:
+                check_time(moment)
                 check_number(value)
 
 

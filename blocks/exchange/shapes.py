@@ -21,8 +21,6 @@ T = TypeVar("T")
 #: Reads a body, or raises what `read_answer` turns into an error.
 Shape = Callable[[bytes], T]
 
-#: Milliseconds that a trade may be ahead of this machine's clock.
-_AHEAD = 3_600_000
 #: A value as msgspec quotes it.
 _VALUE = re.compile(r"'[^']*'")
 
@@ -73,7 +71,7 @@ def mids(body: bytes) -> dict[str, Decimal]:
 
 def recent_trades(body: bytes) -> RecentTrades:
     """Trades; a bad one costs only itself."""
-    return RecentTrades(*read_trades(body, time.time_ns() // 1_000_000 + _AHEAD))
+    return RecentTrades(*read_trades(body, time.time_ns() // 1_000_000 + answers.AHEAD))
 
 
 def read_answer(question: Question, shape: Shape[T], body: bytes) -> T:

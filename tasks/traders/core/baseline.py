@@ -17,7 +17,7 @@ from decimal import Decimal
 from tasks.traders.core.book import Book
 from tasks.traders.core.changes import PositionChange
 from tasks.traders.core.coins import dex_of
-from tasks.traders.core.positions import FLAT, ZERO, Net, PositionState, plain, realised_by
+from tasks.traders.core.positions import FLAT, ZERO, Net, PositionState, plain, realised_by, total
 from tasks.traders.core.snapshots import SnapshotPosition
 from tasks.traders.core.tables import Change
 
@@ -79,14 +79,14 @@ def _count_back(
     szi: Decimal, nets: Sequence[Net], time: int, *, known: bool, holes: Sequence[tuple[int, int | None]]
 ) -> tuple[Decimal, Sequence[Net]]:
     """The size before, and the trades that made of it what the snapshot shows."""
-    if sum((net.size for net in nets), ZERO) == szi:
+    if total(net.size for net in nets) == szi:
         return ZERO, nets
     if not known:
         return szi, ()
     ends = (time + 1 if end is None else min(end, time + 1) for begin, end in holes if begin < time)
     since = max(ends, default=0)
     sure = [net for net in nets if net.time >= since]
-    return plain(szi - sum((net.size for net in sure), ZERO)), sure
+    return plain(total((szi, *(net.size.copy_negate() for net in sure)))), sure
 
 
 def _with_entry(changes: Sequence[PositionChange], entry_px: Decimal | None) -> list[PositionChange]:
@@ -99,7 +99,7 @@ def _with_entry(changes: Sequence[PositionChange], entry_px: Decimal | None) -> 
         if change.change is Change.INCREASE:
             told[index] = change._replace(entry_px=entry_px)
             break
-        closed = change.size_before - change.size_after
+        closed = total((change.size_before, change.size_after.copy_negate()))
         gain = None if change.exit_px is None else realised_by(entry_px, change.exit_px, closed)
         told[index] = change._replace(entry_px=entry_px, realised=gain)
     return told

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from tasks.traders.core.book import Book, Held
 from tasks.traders.core.changes import detect_position_changes
 from tasks.traders.core.coins import dex_of
-from tasks.traders.core.positions import FLAT, ZERO, PositionState, apply_trade, plain, size_change
+from tasks.traders.core.positions import FLAT, ZERO, PositionState, apply_trade, plain, size_change, total
 from tasks.traders.core.snapshots import SnapshotPosition, from_json
 from tasks.traders.core.tables import Change, PositionEvent, Snapshot
 
@@ -55,7 +55,7 @@ def compare(
     for coin in sorted(coins | set(shown)):
         held, since = book.held(trader_id, coin), later.get(coin, ())
         position = shown.get(coin, SnapshotPosition(coin, ZERO))
-        expected = plain(held.state.szi - sum((change.size for change in since), ZERO))
+        expected = plain(total((held.state.szi, *(change.size.copy_negate() for change in since))))
         if not expected and not position.szi:
             continue
         compared += coin in followed

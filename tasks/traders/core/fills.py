@@ -108,7 +108,7 @@ def _row(trader_id: int, fill: ToldFill) -> dict[str, Any]:
         "dir": fill.dir[:64],
         "closed_pnl": fill.closed_pnl,
         "fee": fill.fee,
-        "fee_token": fill.fee_token,
+        "fee_token": None if fill.fee_token is None else fill.fee_token[:32],
         "crossed": fill.crossed,
         "oid": fill.oid,
         "liquidated": fill.liquidated,

@@ -75,6 +75,14 @@ def plain(number: Decimal) -> Decimal:
     return _EXACT.add(number.normalize(_EXACT), ZERO) if number else ZERO
 
 
+def total(sizes: Iterable[Decimal]) -> Decimal:
+    """Their sum. Python's own would round to 28 digits, and so would its minus sign; the exchange may write 48."""
+    found = ZERO
+    for size in sizes:
+        found = _EXACT.add(found, size)
+    return found
+
+
 def size_change(before: Decimal, after: Decimal) -> Change | None:
     """What kind of change a pair of signed sizes is; None where they are equal."""
     if before == after:
@@ -90,11 +98,11 @@ def size_change(before: Decimal, after: Decimal) -> Change | None:
 
 def average_px(parts: Iterable[tuple[Decimal, Decimal]]) -> Decimal:
     """Average price of (size, px) pairs whose sizes have one sign and do not add up to 0."""
-    total = cost = ZERO
+    size_of_all = cost = ZERO
     for size, px in parts:
-        total = _EXACT.add(total, size)
+        size_of_all = _EXACT.add(size_of_all, size)
         cost = _EXACT.fma(size, px, cost)
-    return plain(_PRICES.divide(cost, total))
+    return plain(_PRICES.divide(cost, size_of_all))
 
 
 def realised_by(entry_px: Decimal | None, exit_px: Decimal, closed: Decimal) -> Decimal | None:
@@ -136,13 +144,13 @@ def apply_trade(state: PositionState, size: Decimal, px: Decimal, time: int) -> 
     if change is Change.INCREASE:
         entry = None if entry is None else average_px(((before, entry), (size, px)))
         return state._replace(szi=after, entry_px=entry), SizeChange(change, before, after, entry, None, None)
-    gain = realised_by(entry, px, before if change is not Change.DECREASE else -size)
+    gain = realised_by(entry, px, before if change is not Change.DECREASE else size.copy_negate())
     if change is Change.CLOSE:
         return FLAT, SizeChange(change, before, after, entry, px, gain)
     if change is Change.FLIP:
         return PositionState(after, px, ZERO, time), SizeChange(change, before, after, px, px, gain)
-    total = None if state.realised is None or gain is None else plain(_PRICES.add(state.realised, gain))
-    return state._replace(szi=after, realised=total), SizeChange(change, before, after, entry, px, gain)
+    gained = None if state.realised is None or gain is None else plain(_PRICES.add(state.realised, gain))
+    return state._replace(szi=after, realised=gained), SizeChange(change, before, after, entry, px, gain)
 
 
 def netted(trades: Iterable[PublicTrade]) -> Iterator[Net]:
@@ -176,14 +184,12 @@ def _nets(block: dict[int, list[PublicTrade]]) -> Iterator[Net]:
         trades = block[trader_id]
         first = trades[0]
         if len(trades) == 1:
-            size = first.sz if first.buyer_id == trader_id else -first.sz
+            size = first.sz if first.buyer_id == trader_id else first.sz.copy_negate()
             if size:
                 yield Net(trader_id, first.time, first.coin, size, first.px, first.tid)
             continue
-        signed = [(trade.sz if trade.buyer_id == trader_id else -trade.sz, trade.px) for trade in trades]
-        size = ZERO
-        for part, _ in signed:
-            size = _EXACT.add(size, part)
+        signed = [(trade.sz if trade.buyer_id == trader_id else trade.sz.copy_negate(), trade.px) for trade in trades]
+        size = total(part for part, _ in signed)
         if size:
             # Both sides together would give prices at which nobody traded, below 0 among them.
             px = average_px((part, px) for part, px in signed if (part > 0) == (size > 0) and part)

@@ -24,7 +24,7 @@ from tasks.traders.core.coverage import whole_time
 from tasks.traders.core.cursors import lock_cursor
 from tasks.traders.core.fold import POSITIONS
 from tasks.traders.core.leases import DISCOVERY
-from tasks.traders.core.positions import Net, netted
+from tasks.traders.core.positions import Net, netted, total
 from tasks.traders.core.snapshots import from_json
 from tasks.traders.core.tables import Coin, Gap, GapState, Lease, Poll, PositionEvent, Snapshot, Source
 from tasks.traders.core.tape import among, trades_of
@@ -214,7 +214,7 @@ def _later(session: Session, works: list[_Work]) -> dict[tuple[int, str], dict[s
     for trader_id, coin, time, size_before, size_after, px in session.connection().execute(wanted):
         key = trader_id, dex_of(coin)
         if key in times and time > times[key]:
-            later[key][coin].append(Later(time, size_after - size_before, px))
+            later[key][coin].append(Later(time, total((size_after, size_before.copy_negate())), px))
     return later
 
 

@@ -13,6 +13,9 @@ from tasks.foundation.core.upsert import upsert_rows
 from tasks.traders.core.positions import plain
 from tasks.traders.core.tables import Poll, Snapshot
 
+#: What the columns of `Position` hold.
+_MOST_LEVERAGE, _LONGEST_TYPE = 2**31 - 1, 16
+
 
 class SnapshotPosition(NamedTuple):
     """A position as a snapshot shows it."""
@@ -28,7 +31,7 @@ class SnapshotPosition(NamedTuple):
 
 
 class UnreadablePositionError(ValueError):
-    """What should be a position is none: it lacks its coin or size, or they are no name and number."""
+    """What should be a position is none: it lacks its coin or size, or a number is none that a column holds."""
 
 
 def positions_of(state: object) -> tuple[SnapshotPosition, ...]:
@@ -82,11 +85,14 @@ def _read(position: Any) -> SnapshotPosition:
     leverage, kind = _field(position, "leverage"), _field(position, "leverage_type")
     if leverage is not None and not isinstance(leverage, int):
         leverage, kind = _field(leverage, "value"), _field(leverage, "type")
+    # What waits as JSON is written by somebody else later, with all others: one that no column holds would stop them.
+    if leverage is not None and not 0 <= int(leverage) <= _MOST_LEVERAGE:
+        raise UnreadablePositionError("leverage is no number of times")
     return SnapshotPosition(
         coin=coin,
         szi=_number(szi, "szi"),
         entry_px=None if entry is None else _number(entry, "entryPx"),
-        leverage_type=None if kind is None else str(kind),
+        leverage_type=None if kind is None else str(kind)[:_LONGEST_TYPE],
         leverage=None if leverage is None else int(leverage),
         liquidation_px=None if liquidation is None else _number(liquidation, "liquidationPx"),
     )

@@ -1,6 +1,7 @@
 """Real answers are read as they are, and tolerance ends where somebody would reckon with nonsense."""
 
 import json
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.exchange import ExchangeAnswerError, limits, shapes
-from blocks.exchange.answers import UserFill
+from blocks.exchange.answers import AHEAD, UserFill
 from blocks.exchange.limits import Kind
 from blocks.exchange.shapes import Shape, read_answer
 from blocks.exchange.transport import Question
@@ -208,6 +209,27 @@ def test_a_number_that_is_none_is_turned_away(number: str, field: str) -> None:
     with pytest.raises(ExchangeAnswerError, match=r"the answer to the item is not of the shape.*\$\[1\]") as caught:
         _read(shapes.USER_FILLS, [fill(), fill(**{field: number})])
     assert not number or number not in str(caught.value)
+
+
+def test_a_time_in_the_future_is_turned_away() -> None:
+    """Who goes on from the newest time that was told would never ask again."""
+    ahead = time.time_ns() // 1_000_000 + 2 * AHEAD
+    point = {"accountValueHistory": [[ahead, "1"]], "pnlHistory": [], "vlm": "0"}
+    for shape, told in (
+        (shapes.USER_FILLS, [fill(time=ahead)]),
+        (shapes.CLEARINGHOUSE_STATE, {"assetPositions": [], "time": ahead}),
+        (shapes.portfolio, [["day", point]]),
+    ):
+        with pytest.raises(ExchangeAnswerError, match="a time in the future"):
+            _read(shape, told)
+    assert _read(shapes.USER_FILLS, [fill(time=ahead - 2 * AHEAD)])
+
+
+@pytest.mark.parametrize("leverage", [-3, 2**31, 10**30, 2.5, None])
+def test_leverage_that_is_none_is_turned_away(leverage: object) -> None:
+    position = {"coin": "BTC", "szi": "1", "leverage": {"type": "cross", "value": leverage}}
+    with pytest.raises(ExchangeAnswerError, match=r"leverage\.value"):
+        _read(shapes.CLEARINGHOUSE_STATE, {"assetPositions": [{"type": "oneWay", "position": position}]})
 
 
 def test_numbers_of_points_and_mids_are_checked_too() -> None:

@@ -130,6 +130,9 @@ def test_states_in_any_form() -> None:
         {"assetPositions": [{"position": {"szi": "1"}}]},
         {"assetPositions": "BTC"},
         {"assetPositions": 5},
+        _state(BTC=("1", "2", -1)),
+        _state(BTC=("1", "2", 2**31)),
+        _state(BTC=("1", "2", 10**30)),
     ],
 )
 def test_what_is_no_position(state: object) -> None:

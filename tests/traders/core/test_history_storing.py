@@ -54,6 +54,15 @@ def test_a_fill_is_stored_once_and_exactly(traders_ledger: str) -> None:
     assert (row["tid"], row["fee"], row["oid"], row["liquidated"]) == (7, Decimal("-0.5"), 2**53, True)
 
 
+def test_texts_of_any_length_stop_nobody(traders_ledger: str) -> None:
+    with session(DOMAIN) as opened:
+        (trader,) = add_traders(opened, 1)
+        store_fills(opened, trader, [fill(dir="d" * 200, fee_token="t" * 200)])
+        store_updates(opened, trader, ME, [ToldUpdate(START, "h" * 200, "k" * 200, {})])
+    assert [(row["dir"], row["fee_token"]) for row in rows(Fill)] == [("d" * 64, "t" * 32)]
+    assert [row["kind"] for row in rows(LedgerUpdate)] == ["k" * 40]
+
+
 def test_fills_without_a_tid_have_one_that_is_always_the_same() -> None:
     old = [fill(tid=None), fill(tid=None), fill(tid=None, sz=Decimal(3)), fill(tid=0, dir=DUST)]
     names = [one.tid for one in numbered(old)]

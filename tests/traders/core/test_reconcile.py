@@ -11,6 +11,7 @@ from blocks.engine import session
 from tasks.traders.core.cursors import lock_cursor
 from tasks.traders.core.fold import POSITIONS, fold
 from tasks.traders.core.reconcile import RESTART, reconcile
+from tasks.traders.core.snapshots import positions_of
 from tasks.traders.core.tables import Gap, GapState, Poll, Position, Snapshot
 from tests.traders.core.tape_rows import (
     NOW,
@@ -56,6 +57,31 @@ def test_who_started_from_nothing_has_every_event(followed: None) -> None:
     assert (held.leverage_type, held.leverage, held.liquidation_px) == ("cross", 5, None)
     assert (poll(1).baseline_time, poll(1).reconciled_time, poll(1).compared) == (50, 50, 0)
     assert told(2) == []
+
+
+def test_sizes_of_any_number_of_digits_add_up(followed: None) -> None:
+    many, more = (
+        "123456789012345678901234.123456789012345678901234",
+        "123456789012345678901235.123456789012345678901234",
+    )
+    with session("traders") as opened:
+        store(opened, [swap(10, 1, 2, many, "100"), swap(60, 1, 2, "1", "100")])
+        snapshot(opened, 1, 50, shown("BTC", many, "100"))
+        snapshot(opened, 2, 50, shown("BTC", f"-{many}", "100"))
+    assert settle() == (0, 0)
+    with session("traders") as opened:
+        snapshot(opened, 1, 55, shown("BTC", many, "100"))
+        snapshot(opened, 2, 90, shown("BTC", f"-{more}", "100"))
+    assert settle() == (2, 0)
+    assert [values(position(trader).szi) for trader in (1, 2)] == [(Decimal(more),), (Decimal(f"-{more}"),)]
+
+
+def test_a_leverage_type_of_any_length_stops_nobody(followed: None) -> None:
+    with session("traders") as opened:
+        told = positions_of([{"coin": "BTC", "szi": "1", "leverage": {"type": "x" * 150, "value": 3}}])
+        snapshot(opened, 1, 50, *told)
+    settle()
+    assert (position(1).leverage_type, position(1).leverage) == ("x" * 16, 3)
 
 
 def test_what_was_there_before_is_counted_back(followed: None) -> None:
