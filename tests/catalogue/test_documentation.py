@@ -38,10 +38,14 @@ def test_the_table_of_former_tasks_is_read() -> None:
 def test_every_former_task_has_its_successor(row: re.Match[str]) -> None:
     from prefect.tasks import Task
 
+    from tasks.foundation import retries as retries_of_the_house
+
     short = importlib.import_module(".".join(row["module"].split(".")[:2]))
     found = getattr(importlib.import_module(row["module"]), row["name"])
     assert isinstance(found, Task)
     assert getattr(short, row["name"]) is found
+    for policy, retries in re.findall(r"policy `(\w+)` \((\d+)", row["rest"]):
+        assert found.retries == getattr(retries_of_the_house, policy.upper()).retries == int(retries)
     for deployment in re.findall(r"`([\w-]+/[\w-]+)`", row["rest"]):
         assert f"`{deployment}`" in (DOCS / "deployments.md").read_text()
 
