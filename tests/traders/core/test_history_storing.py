@@ -55,8 +55,8 @@ def test_a_fill_is_stored_once_and_exactly(traders_ledger: str) -> None:
 
 
 def test_texts_of_any_length_stop_nobody(traders_ledger: str) -> None:
+    (trader,) = add_traders(1)
     with session(DOMAIN) as opened:
-        (trader,) = add_traders(opened, 1)
         store_fills(opened, trader, [fill(dir="d" * 200, fee_token="t" * 200)])
         store_updates(opened, trader, ME, [ToldUpdate(START, "h" * 200, "k" * 200, {})])
     assert [(row["dir"], row["fee_token"]) for row in rows(Fill)] == [("d" * 64, "t" * 32)]
