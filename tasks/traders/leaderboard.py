@@ -46,7 +46,7 @@ class LeaderboardResult(BaseModel):
     as_of: datetime
     traders: int
     eligible: int
-    #: Of everything that went in: runs of the same inputs have the same ranks.
+    #: Of everything that went in: runs of the same inputs, and by the same rules, have the same ranks.
     inputs_hash: str
     top: tuple[RankedTrader, ...]
 

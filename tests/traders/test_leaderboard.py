@@ -128,6 +128,21 @@ async def test_a_run_says_by_what_rules_it_went_and_what_scores_are_made_of() ->
     assert {row.rank for row in rows if row.profile == "balanced"} == set(ranking.ranks["balanced"].tolist())
 
 
+async def test_fewer_days_are_another_rule_that_the_run_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill()
+    longer = await calculated()
+    monkeypatch.setenv("QUINTET_TRADERS__LEADERBOARD_DAYS", "40")
+    settings.cache_clear()
+    shorter = await calculated()
+    with session("traders", read_only=True) as opened:
+        rules = [json.loads(opened.get_one(LeaderboardRun, run.run_id).rules) for run in (longer, shorter)]
+        days = {row.days for row in opened.exec(select(Metrics)) if row.eligible}
+    assert [one["days"] for one in rules] == [365, 40] and days == {40}
+    # The inputs are the same ones: what differs is what the runs went by.
+    assert shorter.inputs_hash == longer.inputs_hash
+    assert rules[0] | {"days": 40} == rules[1]
+
+
 async def test_only_so_many_places_are_rows_and_all_ranks_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUINTET_TRADERS__STANDINGS_KEPT", "3")
     settings.cache_clear()

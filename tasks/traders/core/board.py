@@ -29,6 +29,8 @@ class Board:
         place: row of the inputs -> its row in `metrics`; -1 where it has none.
         eligible: by row of `metrics`.
         scores: by profile; rows are those of `metrics`.
+        rules: by which `eligible` is told.
+        days: how many at most counted, the last one included.
     """
 
     inputs: BoardInputs
@@ -38,6 +40,7 @@ class Board:
     eligible: NDArray[np.bool_]
     scores: Mapping[str, Scores]
     rules: Eligibility
+    days: int
 
     def trader_id(self, place: int) -> int:
         """The id of the trader in a row of `metrics`."""
@@ -79,7 +82,7 @@ def calculate(inputs: BoardInputs, rules: Eligibility, *, days: int) -> Board:
     rows = np.flatnonzero(inputs.known & ~inputs.ignored).astype(np.int64)
     place = np.full(len(inputs), -1, dtype=np.int64)
     place[rows] = np.arange(rows.size)
-    days = inputs.longest(days)
+    columns = inputs.longest(days)
     given = inputs.aggregates
     aggregates = Aggregates(
         pnl=inputs.pnl[rows],
@@ -92,9 +95,9 @@ def calculate(inputs: BoardInputs, rules: Eligibility, *, days: int) -> Board:
         gross_loss=given["gross_loss"][rows],
         max_profit=given["max_profit"][rows],
     )
-    returns = inputs.returns(rows, days=days)
-    first_day = inputs.as_of_day - days + 1
+    returns = inputs.returns(rows, days=columns)
+    first_day = inputs.as_of_day - columns + 1
     metrics = calculate_individual_metrics(returns, aggregates, first_day=first_day)
     eligible = rules.mask(metrics["days"].astype(np.int64), metrics["round_trips"].astype(np.int64), metrics["volume"])
     scores = calculate_scores(metrics, eligible, PROFILES.values())
-    return Board(inputs, metrics, rows, place, eligible, scores, rules)
+    return Board(inputs, metrics, rows, place, eligible, scores, rules, days)

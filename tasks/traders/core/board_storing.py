@@ -130,6 +130,7 @@ def _standings(
 def rules_document(board: Board) -> dict[str, Any]:
     """What a run went by, for whoever looks at it later."""
     return {
+        "days": board.days,
         "eligibility": {
             "minimum_days": board.rules.minimum_days,
             "minimum_round_trips": board.rules.minimum_round_trips,
