@@ -169,8 +169,8 @@ def _accounts(server: Server, trades: int) -> dict[str, Any]:
     from tasks.traders.core.tables import Stream, Trade, Trader
 
     stream: Any = Stream.__table__  # type: ignore[attr-defined]
-    names = ("frames", "empty_frames", "control_frames", "error_frames", "unreadable_frames")
-    names += ("trades", "stored", "duplicates", "rejected")
+    others_than_trades = ("empty_frames", "control_frames", "error_frames", "unreadable_frames")
+    names = ("frames", *others_than_trades, "trades", "stored", "duplicates", "rejected")
     with session("traders", read_only=True) as opened:
         connection = opened.connection()
         sums = connection.execute(select(*(func.sum(stream.c[name]).label(name) for name in names))).one()._asdict()
@@ -180,7 +180,7 @@ def _accounts(server: Server, trades: int) -> dict[str, Any]:
     assert counts["trades"] == trades == counts["stored"] + counts["duplicates"] + counts["rejected"], counts
     assert rows == counts["stored"], (rows, counts)
     # Five acknowledgements, and a pong or two.
-    others = sum(counts[name] for name in names[1:5])
+    others = sum(counts[name] for name in others_than_trades)
     assert counts["frames"] == server.frames + others and counts["control_frames"] >= len(COINS), counts
     return {"accounts": {**counts, "rows": rows, "traders": traders, "frames_sent": server.frames}}
 

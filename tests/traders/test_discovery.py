@@ -174,7 +174,7 @@ async def test_a_run_whose_lease_was_taken_stops_and_leaves_it_to_the_other(monk
 async def test_what_advances_positions_and_fails_does_not_stop_the_stream_and_is_told_at_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail() -> None:
+    def fail(*_arguments: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setattr("tasks.traders.discovery_run.FOLD_SECONDS", 0.01)
