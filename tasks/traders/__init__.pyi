@@ -1,7 +1,6 @@
 from .boards import show_leaderboard as show_leaderboard
 from .cleanup import cleanup_old_data as cleanup_old_data
 from .discovery import manage_discovery_stream as manage_discovery_stream
-from .discovery import task_manage_discovery_stream as task_manage_discovery_stream
 from .health import health_check as health_check
 from .histories import refresh_trader_history as refresh_trader_history
 from .leaderboard import calculate_leaderboard as calculate_leaderboard

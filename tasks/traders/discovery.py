@@ -115,7 +115,3 @@ async def _follow(
         gaps_filled=tally.closed_gaps[GapState.FILLED.value],
         gaps_partial=tally.closed_gaps[GapState.PARTIAL.value],
     )
-
-
-#: Its former name.
-task_manage_discovery_stream = manage_discovery_stream

@@ -222,7 +222,3 @@ async def test_no_coin_is_an_error() -> None:
         await manage_discovery_stream.fn([])
     with session("traders", read_only=True) as opened:
         assert opened.exec(select(Lease)).all() == []
-
-
-def test_the_former_name_is_the_same_task() -> None:
-    assert discovery.task_manage_discovery_stream is manage_discovery_stream

@@ -7,10 +7,10 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from blocks.engine import dispose_engines, engine
+from blocks.engine import dispose_engines, engine, session
 from blocks.settings import settings
 from tasks.traders.core.schema import TradersTable
-from tests.traders.core.tape_rows import empty_ledger
+from tests.traders.core.tape_rows import empty_ledger, people, stream
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +44,11 @@ def book_ledger(request: pytest.FixtureRequest, _traders_home: Path, monkeypatch
     yield request.param
     dispose_engines()
     settings.cache_clear()
+
+
+@pytest.fixture
+def followed(book_ledger: str) -> None:
+    """Two traders; BTC and ETH are followed and whole up to 100."""
+    with session("traders") as opened:
+        people(opened, 2)
+        stream(opened, "BTC", "ETH", whole=100)
