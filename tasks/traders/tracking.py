@@ -33,6 +33,8 @@ from tasks.traders.polling import Done, Polling
 from tasks.traders.positions import advance_positions
 from tasks.traders.publishing import Publisher
 
+#: Trades that one transaction looks through for traders on builders' dexes.
+_LOOKED_THROUGH = 50_000
 #: Seconds between two looks at how far it is.
 _SHOW_SECONDS = 2.0
 
@@ -226,8 +228,11 @@ def _mark() -> Mark:
 
 
 def _begin(now: datetime, full: bool) -> tuple[int, Queue]:
+    more = True
+    while more:
+        with session(DOMAIN) as opened:
+            more = note_dexes(opened, limit=_LOOKED_THROUGH).more
     with session(DOMAIN) as opened:
-        note_dexes(opened)
         due = queue(opened, now=now, full=full)
         return begin_run(opened, due=due.polls, now=now), due
 

@@ -8,7 +8,7 @@ row remembers.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, and_, case, func, literal, or_, union, union_all
 from sqlalchemy import select as sa_select
@@ -48,6 +48,15 @@ class Queue:
     waiting: int
 
 
+class Noted(NamedTuple):
+    """What one look at trades on builders' dexes came to."""
+
+    #: Pairs of trader and coin.
+    pairs: int
+    #: There are more trades to be looked through.
+    more: bool
+
+
 @dataclass(frozen=True)
 class FailedPoll:
     """A poll that failed and waits for its next try."""
@@ -59,23 +68,24 @@ class FailedPoll:
     reason: str
 
 
-def note_dexes(session: Session) -> int:
+def note_dexes(session: Session, *, limit: int) -> Noted:
     """Remember which traders traded on builders' dexes, from the trades that came in since the last look.
 
     Args:
         session: a transaction that writes; nothing is committed.
-
-    Returns:
-        How many pairs of trader and coin were looked at.
+        limit: trades that are looked through, unless one block has more: after a week there are millions.
     """
     dexes = {coin: dex_of(coin) for coin in session.exec(select(Coin.coin)) if dex_of(coin) != MAIN_DEX}
     until = whole_time(session)
     if not dexes or until is None:
-        return 0
+        return Noted(0, False)
     cursor = lock_cursor(session, DEXES_CURSOR)
     since = -1 if cursor.time is None else cursor.time
     if until <= since:
-        return 0
+        return Noted(0, False)
+    ahead = select(Trade.time).where(col(Trade.time) > since, col(Trade.time) <= until).order_by(col(Trade.time))
+    reached = session.exec(ahead.offset(limit - 1).limit(1)).first()
+    until, whole = until if reached is None else reached, until
     inside = (col(Trade.time) > since, col(Trade.time) <= until, col(Trade.coin).in_(sorted(dexes)))
     parties: list[Select[Any]] = [
         sa_select(party.label("trader_id"), col(Trade.coin)).where(*inside, party.is_not(None))
@@ -88,7 +98,7 @@ def note_dexes(session: Session) -> int:
     cursor.time = until
     session.add(cursor)
     session.flush()
-    return len(found)
+    return Noted(len(found), until < whole)
 
 
 def due_polls(session: Session, *, now: datetime, limit: int, full: bool = False) -> list[DuePoll]:

@@ -8,7 +8,7 @@ import pytest
 from sqlmodel import Session
 
 from blocks.engine import session
-from tasks.traders.core.due import DuePoll, Queue, due_polls, note_dexes, poll_failed, queue
+from tasks.traders.core.due import DuePoll, Noted, Queue, due_polls, note_dexes, poll_failed, queue
 from tasks.traders.core.snapshots import add_snapshot
 from tasks.traders.core.tables import DOMAIN, Coin, Poll, Trade, Trader
 from tests.traders.ledger_rows import NOW, TIME, add_traders, address
@@ -120,7 +120,7 @@ def builders(traders_ledger: str) -> tuple[int, int, int]:
 def test_dexes_of_builders_are_asked_for_those_who_traded_there(builders: tuple[int, int, int]) -> None:
     a, b, c = builders
     with session(DOMAIN) as opened:
-        assert note_dexes(opened) == 3
+        assert note_dexes(opened, limit=99) == (3, False)
     assert due() == [(a, ""), (a, "xyz"), (b, ""), (b, "xyz"), (c, "")]
     with session(DOMAIN) as opened:
         snapshots(opened, (a, TIME), (b, TIME), (c, TIME))
@@ -128,17 +128,27 @@ def test_dexes_of_builders_are_asked_for_those_who_traded_there(builders: tuple[
     assert due() == [(a, "xyz")]
     # Beyond where the stream is whole nothing is taken for looked at.
     with session(DOMAIN) as opened:
-        assert note_dexes(opened) == 0
+        assert note_dexes(opened, limit=99) == (0, False)
         for coin in ("BTC", "xyz:AAPL", "xyz:TSLA", "abc:GOLD"):
             opened.get_one(Coin, coin).whole_time = TIME + 20
         assert opened.get_one(Trader, c).seen_time == TIME
     with session(DOMAIN) as opened:
-        assert note_dexes(opened) == 1
+        assert note_dexes(opened, limit=99) == (1, False)
     assert due() == [(a, "xyz"), (c, "abc")]
+
+
+def test_many_trades_are_looked_through_by_stretches(builders: tuple[int, int, int]) -> None:
+    looks: list[Noted] = []
+    while not looks or looks[-1].more:
+        with session(DOMAIN) as opened:
+            looks.append(note_dexes(opened, limit=1))
+    assert len(looks) > 2
+    a, b, c = builders
+    assert due() == [(a, ""), (a, "xyz"), (b, ""), (b, "xyz"), (c, "")]
 
 
 def test_without_builders_coins_no_trade_is_looked_at(traders_ledger: str) -> None:
     add_traders(TIME)
     with session(DOMAIN) as opened:
         opened.add(Coin(coin="BTC", whole_time=TIME))
-        assert note_dexes(opened) == 0
+        assert note_dexes(opened, limit=99) == (0, False)
