@@ -214,6 +214,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="of each run; as in production (70) where it is left out")
     parser.add_argument("--traders", type=int, default=1500, help="more where runs are longer: all have to be due")
     chosen = parser.parse_args()
+    if chosen.seconds is not None and chosen.seconds <= WINDOW_SECONDS:
+        # The first run spends a whole window at once, which would leave the second one nothing.
+        parser.error(f"--seconds has to be above {WINDOW_SECONDS:.0f}")
     tracking, before = ours(chosen.seconds, chosen.traders), former()
     least = min(run["fraction"] for run in tracking["runs"])
     enough = all(run["polls_left"] > 0 for run in tracking["runs"])
