@@ -246,7 +246,7 @@ def schedules(state: Annotated[Literal["on", "off"], typer.Argument(help="on or 
     for name in changed:
         typer.echo(f"{name}: {state}")
     if state == "on":
-        typer.echo("Discovery begins at the next half hour; `prefect deployment run` starts any of them at once.")
+        typer.echo(f"Discovery begins at the next half hour, or now: `prefect deployment run {DEPLOYMENTS[0]}`.")
 
 
 async def _switch(active: bool) -> list[str]:

@@ -41,6 +41,7 @@ def stream(
 def _show(lease: Any, coins: Any, streams: Any, gaps: Any, rejections: Any) -> None:
     from tasks.foundation.core.columns import utc_now
     from tasks.traders.core.trader_view import moment_of
+    from tasks.traders.leasing import shown
 
     def time(value: int | None) -> str:
         at = moment_of(value)
@@ -48,7 +49,7 @@ def _show(lease: Any, coins: Any, streams: Any, gaps: Any, rejections: Any) -> N
 
     console = Console(highlight=False)
     alive = lease is not None and lease.until_at > utc_now()
-    console.print(Text(f"Followed by {lease.owner}." if alive else "Nobody follows the stream now."))
+    console.print(Text(f"Followed by {shown(lease.owner)}." if alive else "Nobody follows the stream now."))
     rows: list[list[str]] = [
         [coin.coin, "yes" if coin.subscribed else "no", time(coin.seen_time), time(coin.whole_time)] for coin in coins
     ]
@@ -88,12 +89,11 @@ def _show(lease: Any, coins: Any, streams: Any, gaps: Any, rejections: Any) -> N
 
 def limits(as_json: AsJson = False) -> None:
     """Show how much of the exchange's limits is used, by all processes that share an address and a ledger."""
-    from blocks.exchange.address import limits_key
+    from blocks.exchange.block import Exchange
     from blocks.rate_ledger import read_rates
-    from blocks.settings import settings
 
-    chosen = settings().traders
-    found = read_rates(limits_key(chosen.exchange_url, chosen.egress))
+    exchange = Exchange.from_settings()
+    found = read_rates(exchange.key_name, exchange.limits)
     if as_json:
         listed = [
             {
@@ -121,4 +121,4 @@ def limits(as_json: AsJson = False) -> None:
         headings = ("limit of", "used", "in flight", "blocked")
         Console(highlight=False).print(plain_table("", headings, rows, numbers={"in flight"}))
     else:
-        typer.echo("nothing was asked of the exchange yet")
+        typer.echo(f"nothing was asked of {exchange.url} yet")

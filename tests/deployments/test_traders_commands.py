@@ -16,6 +16,7 @@ from sqlmodel import select
 from typer.testing import CliRunner
 
 from blocks.engine import session
+from blocks.exchange.block import Exchange
 from deployments.commands import traders
 from deployments.errors import ExpectedError, expected
 from tasks.traders import leaderboard
@@ -164,8 +165,20 @@ def test_a_trader_is_added_and_ignored() -> None:
 
 @pytest.mark.usefixtures("rates")
 def test_limits_before_anything_was_asked() -> None:
-    assert "nothing was asked" in call("limits")
+    assert "nothing was asked of https://api.hyperliquid.xyz" in call("limits")
     assert json.loads(call("limits", "--json")) == []
+
+
+@pytest.mark.usefixtures("rates")
+def test_limits_say_how_much_of_each_is_used() -> None:
+    async def ask() -> None:
+        async with Exchange.from_settings().limiter() as limiter:
+            (await limiter.acquire(route="info", method="meta", weight=40)).finished()
+
+    asyncio.run(ask())
+    assert "40 of 1,200 in 60 s" in call("limits")
+    (told,) = json.loads(call("limits", "--json"))
+    assert told["windows"] == [{"limit": 1200, "seconds": 60.0, "used": 40}]
 
 
 @pytest.mark.usefixtures("traders_ledger")
