@@ -129,9 +129,11 @@ class DiscoveryReport:
         now = _this_minute()
         by_minute = self._run.tally.by_minute
         first = max(now - MINUTES, min(by_minute, default=now))
-        # The present minute is not over.
-        trades = [(_moment(minute), float(by_minute.get(minute, 0))) for minute in range(first, now)]
-        counts = list(self._traders)
+        # The present minute is not over: it is shown only where there is no other yet.
+        trades = [(_moment(minute), float(by_minute.get(minute, 0))) for minute in range(first, max(now, first + 1))]
+        counts, known = list(self._traders), known_traders()
+        if len(counts) < 2:
+            counts.append((now, known))
         found = [
             (_moment(minute), (traders - before) / (minute - earlier))
             for (earlier, before), (minute, traders) in pairwise(counts)
@@ -145,7 +147,7 @@ class DiscoveryReport:
             ("late", tally.late),
             ("frames", tally.frames),
             ("connections", self._run.connections),
-            ("new traders", self._traders[-1][1] - self._known),
+            ("new traders", known - self._known),
         ]
         shown = [f"{what}: **{count:,}**" for what, count in totals]
         return "\n\n".join(

@@ -54,6 +54,7 @@ async def test_a_run_shows_its_progress_and_the_rate_of_discovery(
     assert (progress.total, progress.processed, progress.failed) == (result.trades, result.stored, result.rejected)
     artifacts = await artifacts_of(flow_run_id)
     page = artifacts[discovery_report.KEY]
+    assert result.new_traders > 0 and f"new traders: **{result.new_traders:,}**" in page, "of less than a minute, too"
     assert f"stored: **{result.stored:,}**" in page and page.count("data:image/png;base64,") == 2
     assert all(coin in page.replace("\\", "") for coin in COINS)
     # Whose stream it is stands in the ledger; a picture of it names nobody.
