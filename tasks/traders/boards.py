@@ -44,7 +44,8 @@ def _drawn(run_id: int | None, profile: str) -> str:
         curves = equity_curves(opened, first, as_of=board.as_of, days=_CURVE_DAYS)
     pictures = {}
     if curves:
-        named = {place.trader_id: f"{place.rank} {short(place.address)}" for place in board.places}
+        # Six names share a line; the table has them whole.
+        named = {place.trader_id: f"{place.rank} {place.address[:6]}…" for place in board.places}
         lines = [Line(named[trader_id], curves[trader_id]) for trader_id in first if trader_id in curves]
         drawn = line_plot("Equity of the first, deposits aside", lines, unit="1 USD became", reference=1)
         pictures["Equity"] = picture(drawn, "what one dollar became with each of the first traders")

@@ -64,6 +64,11 @@ def test_the_order_of_points_is_of_no_account() -> None:
     assert line_plot("t", [Line("a", points)]) == line_plot("t", [Line("a", points[::-1])])
 
 
+def test_where_nothing_is_known_no_axis_pretends_to_tell() -> None:
+    assert share(opened(line_plot("t", [Line("a", [])])), plots.GRID) == 0
+    assert share(opened(line_plot("t", [Line("a", [(1, 1)])])), plots.GRID) > 0
+
+
 def test_several_lines_have_colours_of_their_own() -> None:
     picture = opened(line_plot("t", [Line("a", [(1, 1), (2, 1)]), Line("b", [(1, 2), (2, 2)])]))
     assert all(share(picture, colour) > 0 for colour in plots.COLOURS[:2])

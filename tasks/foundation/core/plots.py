@@ -193,6 +193,7 @@ def line_plot(title: str, lines: Sequence[Line], *, unit: str = "", reference: f
     if len(lines) > 1:
         _legend(figure, [line.label for line in lines], height)
     if not points:
+        axes.set_axis_off()
         _nothing(figure)
     return _png(figure)
 
@@ -252,9 +253,10 @@ def _text(figure: "Figure", across: float, up: float, text: str, within: float =
 def _legend(figure: "Figure", names: Sequence[str], height: float) -> None:
     """Names in their colours, in a line below the title."""
     across = 0.2
+    share = (WIDTH - 0.4) / max(1, len(names)) - 0.15
     for colour, name in zip(COLOURS, names, strict=False):
         place = across / WIDTH, 1 - 0.56 / height
-        named = _text(figure, *place, name, within=LEGEND, color=colour, size=9, weight="bold")
+        named = _text(figure, *place, name, within=max(LEGEND, share), color=colour, size=9, weight="bold")
         across += _widest(figure, [named]) + 0.15
 
 
