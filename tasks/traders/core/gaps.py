@@ -76,7 +76,14 @@ def close_gap(
     wanted = update(Gap).where(col(Gap.coin) == coin, col(Gap.state) == GapState.OPEN)
     said = None if reason is None else printable(reason, length=200)
     values = {"state": state, "to_time": to_time, "reason": said, "closed_at": now}
-    return session.connection().execute(wanted.values(values)).rowcount > 0
+    connection = session.connection()
+    closed = connection.execute(wanted.values(values)).rowcount > 0
+    if closed and to_time is not None:
+        # What was missing before a gap whose end is known, as of a coin that was dropped and is followed again, has
+        # an end as well. Without one, no first snapshot could be counted back any more.
+        endless = (col(Gap.state) == GapState.PARTIAL, col(Gap.to_time).is_(None), col(Gap.from_time) <= to_time)
+        connection.execute(update(Gap).where(col(Gap.coin) == coin, *endless).values(to_time=to_time))
+    return closed
 
 
 def traders_before(session: Session, coins: Collection[str], time: int, *, limit: int, look_back: int) -> list[str]:

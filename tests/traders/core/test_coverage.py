@@ -82,6 +82,17 @@ def test_a_gap_begins_where_the_coin_is_whole_and_holds_it_there_until_it_is_clo
         assert [gap.from_time for gap in gaps_of(opened, ["BTC"])] == [5000]
 
 
+def test_what_was_missing_ends_where_the_next_gap_does() -> None:
+    follow(BTC=2000, ETH=2000)
+    for to_time in (None, None, 9000):
+        with session("traders") as opened:
+            open_gaps(opened, ["BTC", "ETH"], NOW)
+            assert close_gap(opened, "BTC", GapState.PARTIAL, to_time=to_time, reason="no answer", now=NOW)
+            assert {gap.to_time for gap in opened.exec(select(Gap).where(Gap.coin == "BTC"))} == {to_time}
+    with session("traders") as opened:
+        assert opened.exec(select(Gap.to_time).where(Gap.coin == "ETH")).one() is None
+
+
 def test_a_coin_that_was_never_followed_has_no_gap() -> None:
     with session("traders") as opened:
         choose_coins(opened, ["BTC"])
