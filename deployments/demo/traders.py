@@ -99,7 +99,8 @@ def run_demo(scratch: Path, exchange: dict[str, Any], stack: Stack, report: Repo
         demo.problems.append(f"the exchange refused {refused} requests for their weight")
     (run,) = _rows("SELECT traders, eligible FROM traders_leaderboard_run ORDER BY id DESC LIMIT 1")
     tracked = _rows(
-        "SELECT coalesce(sum(drifted), 0) AS drifted, coalesce(sum(weight), 0) AS weight FROM traders_tracking_run"
+        "SELECT coalesce(sum(compared), 0) AS compared, coalesce(sum(drifted), 0) AS drifted,"
+        " coalesce(sum(weight), 0) AS weight FROM traders_tracking_run"
     )[0]
     if tracked["drifted"]:
         demo.problems.append(f"{tracked['drifted']} positions were not what the exchange said")
@@ -126,6 +127,7 @@ def run_demo(scratch: Path, exchange: dict[str, Any], stack: Stack, report: Repo
             "traders": run["traders"],
             "position_changes": _count("traders_event"),
             "published": len(_rows("SELECT id FROM traders_event WHERE published_at IS NOT NULL")),
+            "compared": tracked["compared"],
             "drifted": tracked["drifted"],
             "ranked": run["eligible"],
             "weight": tracked["weight"],

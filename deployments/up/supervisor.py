@@ -19,6 +19,8 @@ from deployments.up.child import Child, ChildSpec
 LOOK_SECONDS = 0.2
 # Time that children of a killed supervisor get before SIGKILL.
 LEFTOVER_SECONDS = 10.0
+# Time that a child gets when nobody wants to wait: a worker ends its runs in it.
+HURRY_SECONDS = 10.0
 
 
 class AlreadyRunningError(ExpectedError):
@@ -79,7 +81,8 @@ class Supervisor:
         """End all children, stage by stage from the highest.
 
         Args:
-            hurry: when set, nobody is waited for.
+            hurry: when set, nobody is waited for longer than it takes to end what one has started: a worker that is
+                killed at once would leave its runs to themselves.
         """
         self._over.set()
         self._looking.join()
@@ -89,14 +92,24 @@ class Supervisor:
                 child.stop()
             began = time.monotonic()
             for child in ending:
-                while not child.wait(0.05):
-                    if hurry.is_set() or time.monotonic() - began > child.spec.stop_seconds:
-                        child.kill()
-                        child.wait(5)
-                        break
+                self._await(child, began, hurry)
         self._forker.shutdown()
         (self._run / "children.json").unlink(missing_ok=True)
         os.close(self._lock)
+
+    @staticmethod
+    def _await(child: Child, began: float, hurry: threading.Event) -> None:
+        """Wait for the end of a child that was asked to; past its time it is ended without asking."""
+        deadline, hurried = began + child.spec.stop_seconds, False
+        while not child.wait(0.05):
+            if hurry.is_set() and not hurried:
+                # A worker takes the second request as one not to wait for its runs.
+                hurried, deadline = True, min(deadline, time.monotonic() + HURRY_SECONDS)
+                child.stop()
+            if time.monotonic() > deadline:
+                child.kill()
+                child.wait(5)
+                return
 
     def _look_after_all(self) -> None:
         while not self._over.wait(LOOK_SECONDS):

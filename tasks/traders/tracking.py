@@ -180,7 +180,8 @@ class _Run:
             http_429=self._client.counts.http_429 - self._http_429,
             seconds=round(lasted, 3),
         )
-        await asyncio.to_thread(_end, result, utc_now())
+        totals = {"compared_total": happened.compared_total, "drifted_total": happened.drifted_total}
+        await asyncio.to_thread(_end, result, utc_now(), totals)
         return result
 
     @asynccontextmanager
@@ -242,10 +243,10 @@ def _happened(before: Mark, now: datetime) -> tuple[Since, Queue]:
         return since(opened, before), queue(opened, now=now)
 
 
-def _end(result: TrackingResult, now: datetime) -> None:
+def _end(result: TrackingResult, now: datetime, totals: dict[str, int]) -> None:
     if result.run_id is None:
         raise RuntimeError("a run without a row cannot end")
     counted = {"due", "polled", "failed", "histories", "compared", "drifted", "events", "published"}
     counts = result.model_dump(include=counted | {"weight", "permitted_weight", "http_429"})
     with session(DOMAIN) as opened:
-        end_run(opened, result.run_id, now=now, **counts)
+        end_run(opened, result.run_id, now=now, **counts, **totals)

@@ -321,6 +321,9 @@ class TrackingRun(TradersTable, table=True):
     histories: int = big(default=0)
     compared: int = big(default=0)
     drifted: int = big(default=0)
+    #: The same, over all time: the next run counts from here, also what discovery compares between the two.
+    compared_total: int = big(default=0)
+    drifted_total: int = big(default=0)
     events: int = big(default=0)
     published: int = big(default=0)
     #: Weight spent, and what was permitted in the time the run took.

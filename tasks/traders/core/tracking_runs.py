@@ -33,6 +33,9 @@ class Since:
     events: dict[Change, int]
     compared: int
     drifted: int
+    #: Where comparisons stand now.
+    compared_total: int
+    drifted_total: int
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,20 @@ def begin_run(session: Session, *, due: int, now: datetime) -> int:
 
 
 def mark(session: Session) -> Mark:
-    """Where events and comparisons stand."""
+    """Where events stand, and where comparisons stood when the last run ended: what came since belongs to this one."""
     number = session.exec(select(func.max(PositionEvent.number))).one()
+    compared, drifted = _totals(session)
+    ended = select(TrackingRun.compared_total, TrackingRun.drifted_total).where(col(TrackingRun.ended_at).is_not(None))
+    last = session.exec(ended.order_by(col(TrackingRun.id).desc()).limit(1)).first()
+    # Cleaning takes polls away, and their counts with them.
+    if last is not None and last[0] <= compared and last[1] <= drifted:
+        compared, drifted = last
+    return Mark(number or 0, compared, drifted)
+
+
+def _totals(session: Session) -> tuple[int, int]:
     compared, drifted = session.exec(select(func.sum(Poll.compared), func.sum(Poll.drifted))).one()
-    return Mark(number or 0, int(compared or 0), int(drifted or 0))
+    return int(compared or 0), int(drifted or 0)
 
 
 def since(session: Session, before: Mark) -> Since:
@@ -101,9 +114,9 @@ def since(session: Session, before: Mark) -> Since:
         .where(col(PositionEvent.number) > before.event)
         .group_by(col(PositionEvent.change))
     )
-    after = mark(session)
+    compared, drifted = _totals(session)
     events = {Change(change): number for change, number in session.exec(counted)}
-    return Since(events, after.compared - before.compared, after.drifted - before.drifted)
+    return Since(events, max(0, compared - before.compared), max(0, drifted - before.drifted), compared, drifted)
 
 
 def end_run(session: Session, run_id: int, *, now: datetime, **counts: int) -> None:

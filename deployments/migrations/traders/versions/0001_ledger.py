@@ -93,6 +93,8 @@ def upgrade() -> None:
         sa.Column("histories", sa.BigInteger(), nullable=False),
         sa.Column("compared", sa.BigInteger(), nullable=False),
         sa.Column("drifted", sa.BigInteger(), nullable=False),
+        sa.Column("compared_total", sa.BigInteger(), nullable=False),
+        sa.Column("drifted_total", sa.BigInteger(), nullable=False),
         sa.Column("events", sa.BigInteger(), nullable=False),
         sa.Column("published", sa.BigInteger(), nullable=False),
         sa.Column("weight", sa.BigInteger(), nullable=False),
