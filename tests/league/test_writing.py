@@ -94,7 +94,8 @@ async def test_of_two_that_lock_each_other_out_both_are_written(league_ledger: s
     async with Writer() as writer:
         await asyncio.gather(writer.do(AddPlayer("x")), writer.do(AddPlayer("y")))
         await asyncio.gather(writer.do(level("x", "y")), writer.do(level("y", "x")))
-    assert len(tries) == 3
+    # The one that was ended may meet the other a second time.
+    assert 3 <= len(tries) <= 5
     with session(DOMAIN, read_only=True) as opened:
         rows = opened.exec(select(Summoner.summoner_level, Summoner.profile_icon_id)).all()
     assert set(rows) == {(1, 1)}
