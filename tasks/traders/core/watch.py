@@ -35,6 +35,8 @@ class _Line:
 
     #: Coin -> when its subscription was acknowledged.
     coins: dict[str, float] = field(default_factory=dict)
+    #: When the last of them was.
+    since: float = float("-inf")
     own: deque[_Note] = field(default_factory=deque)
     others: deque[_Note] = field(default_factory=deque)
     newest: int = 0
@@ -62,7 +64,8 @@ class Watch:
 
     def subscribed(self, connection: int, coin: str, at: float) -> None:
         """From this moment on the connection brings every trade of the coin."""
-        self._lines[connection].coins[coin] = at
+        line = self._lines[connection]
+        line.coins[coin] = line.since = at
         self._line_of[coin] = connection
         # Of an earlier connection: between the two something may be missing.
         self._whole.pop(coin, None)
@@ -92,7 +95,7 @@ class Watch:
             return
         line.newest = max(line.newest, newest)
         for each in self._lines.values():
-            self._note(each.own if each is line else each.others, at, newest)
+            self._note(each.own if each is line else each.others, at, newest, each.since)
 
     def quiet(self, at: float) -> None:
         """Everything that had come by then was read, and for a while nothing came."""
@@ -122,9 +125,10 @@ class Watch:
             self._settle_line(connection)
         return dict(self._whole)
 
-    def _note(self, notes: deque[_Note], at: float, newest: int) -> None:
+    def _note(self, notes: deque[_Note], at: float, newest: int, since: float) -> None:
         last = notes[-1] if notes else None
-        if last is not None and at - last.first < self._settle / _NOTES:
+        # A note from before a subscription tells nothing of its coin: what comes after it needs one of its own.
+        if last is not None and last.first >= since and at - last.first < self._settle / _NOTES:
             last.last, last.newest = at, max(last.newest, newest)
         else:
             notes.append(_Note(at, at, newest))

@@ -110,3 +110,13 @@ def test_what_is_told_to_be_whole_has_come_if_trades_overtake_each_other_by_less
         watch.traded(1, now, time)
         for whole in watch.whole().values():
             assert all(later > whole for _, later, _ in sent[place + 1 :])
+
+
+def test_a_coin_that_was_subscribed_between_two_trades_has_the_later_one() -> None:
+    watch = followed("BTC")
+    watch.traded(1, 1.0, 10_000)
+    watch.subscribed(1, "ETH", 1.001)
+    # So soon after the first that both could share a note, and the last of the market for now.
+    watch.traded(1, 1.002, 10_100)
+    watch.quiet(1.002 + SETTLE)
+    assert watch.whole() == {"BTC": 10_100, "ETH": 10_100}
