@@ -185,7 +185,8 @@ class DiscoveryRun:
     async def _advance(self) -> None:
         """Keep positions current. What fails here does not stop the stream; it is raised at the end of the run."""
         async with Publisher() as publisher:
-            while True:
+            # A failure in the thread takes the place of a cancellation: the run being stopped ends this as well.
+            while self.stopped_for is None:
                 await asyncio.sleep(FOLD_SECONDS)
                 try:
                     # A day's trades take minutes: a run that is to end leaves them to the next.
