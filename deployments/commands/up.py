@@ -43,7 +43,7 @@ def up(
 
     The server keeps its SQLite database in QUINTET_HOME/prefect and listens on 127.0.0.1 only. If PREFECT_API_URL is
     set, that server is used and none is started. What dies is started again. Ctrl-C ends all of it in order and lets
-    runs finish; a second Ctrl-C does not wait.
+    runs finish; those that go on until they are stopped are asked to end. A second Ctrl-C does not wait.
     """
     from deployments.up import Stack, StackOptions
 

@@ -204,6 +204,28 @@ def test_a_stopped_worker_lets_runs_finish_and_crashes_the_rest(pool: Pool, tmp_
     assert noted(long, "crashed-hook")["state"] == "Crashed"
 
 
+@pytest.mark.parametrize("in_a_fresh_interpreter", [False, True])
+def test_a_stopped_worker_has_long_lived_runs_end_by_themselves(
+    pool: Pool, tmp_path: Path, in_a_fresh_interpreter: bool
+) -> None:
+    """One that is not asked would keep this worker for ten minutes."""
+    worker = pool.worker("--drain-seconds", "600")
+    module = FLOWS.replace(".", "/")
+    steps = [{"prefect.deployments.steps.set_working_directory": {"directory": str(Path.cwd())}}]
+    elsewhere = {"entrypoint": f"{module}.py:warm_endless", "pull_steps": steps} if in_a_fresh_interpreter else {}
+    short = tmp_path / "short"
+    short.mkdir()
+    brief = pool.run("warm-sleep", {"folder": str(short), "seconds": 1.5})
+    endless = pool.run("warm-endless", {"folder": str(tmp_path)}, tags=["long-lived"], **elsewhere)
+    noted(short, "sleeping")
+    noted(tmp_path, "going-on")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    assert (tmp_path / "ended-well").exists()
+    assert pool.read(endless).state_name == "Completed"
+    assert (short / "slept").exists() and pool.read(brief).state_name == "Completed"
+
+
 def test_prefect_finds_the_worker_type() -> None:
     from prefect.workers.base import BaseWorker
 

@@ -10,6 +10,7 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 
 from blocks.settings import settings
+from tasks.foundation.ending import end_asked
 
 
 def note(folder: str, name: str, **content: Any) -> None:
@@ -54,6 +55,16 @@ async def warm_sleep(folder: str, seconds: float = 60) -> None:
 
 warm_sleep.on_cancellation_hooks.append(_on_cancellation)
 warm_sleep.on_crashed_hooks.append(_on_crashed)
+
+
+@flow
+async def warm_endless(folder: str) -> str:
+    """Go on until asked to end."""
+    with end_asked() as asked:
+        note(folder, "going-on", pid=os.getpid())
+        await asked.wait()
+    note(folder, "ended-well")
+    return "all is stored"
 
 
 @task

@@ -10,8 +10,8 @@ states, logs, cancellation, hooks, and a process for each run.
 point. Importing it starts nothing. Flow code is read when the worker starts: restart the worker after a change of it.
 
 Parts: `template` (the process that forks), `child` (what runs after the fork), `fork_server` (the worker's end of it),
-`records` (which run is whose process), `runs` (one run from Pending to its end), `wakeup` (hears of new runs at once)
-and `worker` (the Prefect worker).
+`records` (which run is whose process), `runs` (one run from Pending to its end), `wakeup` (hears of new runs at once),
+`first_runs` (what begins with the worker), `draining` (what ends with it) and `worker` (the Prefect worker).
 """
 
 from deployments.services.warm_worker.worker import WarmWorker

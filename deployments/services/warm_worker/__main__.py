@@ -2,8 +2,8 @@
 
     python -m deployments.services.warm_worker --pool quintet [--work-queue QUEUE ...] [--name NAME]
 
-SIGTERM or Ctrl-C: take no more runs, wait for those that run (`--drain-seconds`), end the rest as Crashed. A second
-signal does not wait.
+SIGTERM or Ctrl-C: take no more runs, ask those of deployments tagged `long-lived` to end by themselves, wait for all
+that run (`--drain-seconds`), end the rest as Crashed. A second signal does not wait.
 """
 
 import argparse

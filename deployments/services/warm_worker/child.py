@@ -24,7 +24,7 @@ from prefect.logging.configuration import setup_logging
 from prefect.logging.loggers import flow_run_logger
 
 from deployments.services.warm_worker.defaults import give_defaults
-from deployments.services.warm_worker.intent import CANCEL_SIGNAL, listen_for_cancellation
+from deployments.services.warm_worker.intent import CANCEL_SIGNAL, listen
 from deployments.services.warm_worker.jobs import Job
 from deployments.services.warm_worker.records import RunRecords
 from deployments.services.warm_worker.shortcuts import SettingsOf, apply
@@ -48,7 +48,7 @@ def run_job(job: Job, settings_of: SettingsOf) -> NoReturn:
         # Survives the exec, so that a cancellation cannot kill the interpreter before it listens.
         signal.signal(CANCEL_SIGNAL, signal.SIG_IGN)
         os.execv(sys.executable, [sys.executable, "-m", "deployments.services.warm_worker.engine"])  # noqa: S606
-    listen_for_cancellation()
+    listen()
     _end(lambda: _run_flow(job))
 
 

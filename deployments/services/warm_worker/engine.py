@@ -7,12 +7,12 @@ The flow run's id comes from `PREFECT__FLOW_RUN_ID`, as for `python -m prefect.e
 
 import runpy
 
-from deployments.services.warm_worker.intent import listen_for_cancellation
+from deployments.services.warm_worker.intent import listen
 
 
 def main() -> None:
     """Run the engine as Prefect's own process worker does."""
-    listen_for_cancellation()
+    listen()
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 

@@ -18,10 +18,11 @@ from prefect.client.schemas.responses import DeploymentResponse
 from deployments.processes import ProcessIdentity, host_name
 from deployments.services.warm_worker.configuration import WarmJobConfiguration
 from deployments.services.warm_worker.fork_server import ForkedProcess, ForkServer, ForkServerError
-from deployments.services.warm_worker.intent import cancel
+from deployments.services.warm_worker.intent import END_SIGNAL, cancel
 from deployments.services.warm_worker.jobs import Job
 from deployments.services.warm_worker.records import RunRecords
 from deployments.services.warm_worker.states import mark_cancelled, mark_crashed, unfinished
+from tasks.foundation.ending import LONG_LIVED
 
 # Forks tried for one run when the template dies under it.
 FORK_ATTEMPTS = 3
@@ -75,6 +76,16 @@ class WarmRun:
     def infrastructure_pid(self) -> str:
         """What the API knows its process by: `machine:pid`."""
         return f"{host_name()}:{self.process.pid if self.process else 0}"
+
+    @property
+    def long_lived(self) -> bool:
+        """Whether it goes on until it is asked to end, as its deployment's tag says."""
+        return LONG_LIVED in self.flow_run.tags
+
+    def ask_to_end(self) -> None:
+        """Ask it to end by itself; one that does not listen yet hears nothing."""
+        if self.process is not None and not self.process.ended.done():
+            self.process.signal(END_SIGNAL)
 
     async def end(self, grace_seconds: float, *, as_cancelled: bool) -> None:
         """End its process: SIGTERM, then SIGKILL for it and what it started after the grace time.

@@ -25,6 +25,7 @@ from pydantic import BaseModel
 
 from deployments.services.warm_worker.child import run_job
 from deployments.services.warm_worker.defaults import note_defaults
+from deployments.services.warm_worker.intent import END_SIGNAL
 from deployments.services.warm_worker.jobs import Job, Request
 from deployments.services.warm_worker.shortcuts import SettingsOf, install
 
@@ -181,6 +182,8 @@ def main(arguments: list[str]) -> None:
     control = socket.socket(fileno=int(arguments[0]))
     # Ctrl-C in a terminal is the worker's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A child that does not listen yet is asked again; it must not die of it.
+    signal.signal(END_SIGNAL, signal.SIG_IGN)
     note_defaults()
     preload(arguments[1:])
     install()

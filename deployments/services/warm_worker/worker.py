@@ -20,6 +20,8 @@ from prefect.workers.base import BaseWorker
 
 from deployments.processes import ProcessIdentity
 from deployments.services.warm_worker.configuration import WarmJobConfiguration, WarmVariables, WarmWorkerResult
+from deployments.services.warm_worker.draining import drain
+from deployments.services.warm_worker.first_runs import start_long_lived
 from deployments.services.warm_worker.fork_server import ForkServer
 from deployments.services.warm_worker.reconcile import reconcile
 from deployments.services.warm_worker.records import RunRecords
@@ -106,7 +108,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
             for task in self._background:
                 task.cancel()
             await asyncio.gather(*self._background, return_exceptions=True)
-            await self._drain()
+            await drain(self._runs, lambda: self._drain_seconds, self._logger)
         try:
             await super().teardown(*exc_info)
         finally:
@@ -116,21 +118,6 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
     def hurry(self) -> None:
         """Do not wait for runs while stopping."""
         self._drain_seconds = 0
-
-    async def _drain(self) -> None:
-        if self._runs:
-            self._logger.info("Waiting up to %.0f s for %d run(s).", self._drain_seconds, len(self._runs))
-        waited = 0.0
-        while self._runs and waited < self._drain_seconds:
-            await asyncio.sleep(0.1)
-            waited += 0.1
-        rest = list(self._runs.values())
-        for run in rest:
-            self._logger.warning("Ending flow run %s: the worker stops.", run.flow_run.id)
-        await asyncio.gather(*(run.end(5, as_cancelled=False) for run in rest))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(10):
-                await asyncio.gather(*(run.over.wait() for run in rest))
 
     def _state_folder(self) -> Path:
         from blocks.settings import settings
@@ -144,9 +131,19 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         task.add_done_callback(self._background.discard)
 
     async def _reconcile_for_ever(self) -> None:
+        begun = False
         while True:
             try:
                 await reconcile(self.client, self._records, me=self._me, mine=self._runs.keys(), logger=self._logger)
+                if not begun:
+                    # After that: a killed run would stand in the way of its successor.
+                    await start_long_lived(
+                        self.client,
+                        self._work_pool_name,
+                        queues=self._work_queues,
+                        not_queues=self._standby_queues,
+                    )
+                    begun = True
             except httpx.HTTPError as error:
                 self._logger.info("Runs of killed workers could not be looked up: %s", error)
             await asyncio.sleep(RECONCILE_SECONDS)
