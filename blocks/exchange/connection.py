@@ -141,20 +141,20 @@ class Connection:
         if "already subscribed" in frame.text.lower():
             # The acknowledgement was lost or late; what was wanted is so.
             await self._acknowledged(coin)
-        elif (refused := self._refused(coin, frame.text)) is not None:
+        elif (refused := self._refused(coin, frame.text, named=frame.coin is not None)) is not None:
             await self._put(refused)
 
     async def _acknowledged(self, coin: str) -> None:
         if self._book.acknowledge(coin):
             await self._put(Subscribed(self._number, time.monotonic(), coin))
 
-    def _refused(self, coin: str, reason: str) -> Refused | None:
+    def _refused(self, coin: str, reason: str, *, named: bool = False) -> Refused | None:
         now = time.monotonic()
         wait = self._book.refuse(coin, now)
         if wait is None:
             return None
         self._book_changed.set()
-        return Refused(self._number, now, coin, reason, wait)
+        return Refused(self._number, now, coin, reason, wait, named)
 
     async def _subscribe(self) -> None:
         while True:

@@ -128,13 +128,23 @@ class Subscribed(Struct, frozen=True):
 
 
 class Refused(Struct, frozen=True):
-    """A coin could not be subscribed; the others are not concerned, and it is tried again after `retry_seconds`."""
+    """A coin could not be subscribed; the others are not concerned, and it is tried again after `retry_seconds`.
+
+    Attributes:
+        connection: on which it was asked for.
+        at: when that was known.
+        coin: that is not followed.
+        reason: what the exchange said, or that it said nothing.
+        retry_seconds: until it is asked for again.
+        named: the exchange answered no to this very coin, rather than nothing or something of no coin.
+    """
 
     connection: int
     at: float
     coin: str
     reason: str
     retry_seconds: float
+    named: bool = False
 
 
 class Closed(Struct, frozen=True):

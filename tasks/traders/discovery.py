@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from pydantic import BaseModel, ConfigDict
 
 from blocks.settings import settings
+from tasks.foundation.ending import end_asked
 from tasks.foundation.lifecycle import logger
 from tasks.foundation.retries import INGEST
 from tasks.traders.api import exchange, exchange_client
@@ -23,6 +24,8 @@ from tasks.traders.leasing import leased
 
 #: Why a run ended that was given a time.
 TIME_IS_OVER = "its time is over"
+#: Why one ended that was asked to, with the worker that ran it.
+ASKED_TO_END = "its worker was stopped"
 
 
 class DiscoveryResult(BaseModel):
@@ -58,23 +61,24 @@ async def manage_discovery_stream(coins: list[str] | None = None, seconds: float
 
     Args:
         coins: names as the exchange has them; None: the settings'.
-        seconds: how long; None: until it is stopped (by SIGTERM, or by cancelling the run). What has come by then is
-            stored.
+        seconds: how long; None: until it is stopped (with its worker, by SIGTERM, or by cancelling the run). What has
+            come by then is stored.
 
     Raises:
         ValueError: no coin, or more than the exchange permits.
+        CoinsRefusedError: the exchange knows none of the coins.
         LedgerError: the database cannot be used.
     """
     chosen = tuple(dict.fromkeys(coins if coins is not None else settings().traders.coin_names))
-    with sigterm_held() as sigterm:
+    with sigterm_held() as sigterm, end_asked() as asked:
         async with leased(DISCOVERY) as hold:
             if hold.held_by is not None:
                 return DiscoveryResult(running=hold.held_by, coins=chosen)
-            return await _follow(DiscoveryRun(hold, logger(task="discovery")), chosen, seconds, sigterm)
+            return await _follow(DiscoveryRun(hold, logger(task="discovery")), chosen, seconds, sigterm, asked)
 
 
 async def _follow(
-    run: DiscoveryRun, coins: tuple[str, ...], seconds: float | None, sigterm: asyncio.Event
+    run: DiscoveryRun, coins: tuple[str, ...], seconds: float | None, sigterm: asyncio.Event, asked: asyncio.Event
 ) -> DiscoveryResult:
     began_at = time.monotonic()
 
@@ -87,12 +91,16 @@ async def _follow(
         await sigterm.wait()
         run.stop("stopped by SIGTERM")
 
+    async def asked_to_end() -> None:
+        await asked.wait()
+        run.stop(ASKED_TO_END)
+
     async with AsyncExitStack() as stack:
         stream = await stack.enter_async_context((await exchange()).stream(coins))
         client = await stack.enter_async_context(exchange_client())
         known = await in_thread(lambda: begin(coins))
         report = DiscoveryReport(run, seconds, known, logger(task="discovery"))
-        await run.follow(stream, client, [report.go_on, time_is_over, told_to_end])
+        await run.follow(stream, client, [report.go_on, time_is_over, told_to_end, asked_to_end])
     if run.stopped_for == TIME_IS_OVER:
         await run.finish()
     traders = await in_thread(known_traders)

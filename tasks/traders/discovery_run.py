@@ -15,8 +15,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from structlog.stdlib import BoundLogger
 
 from blocks.engine import LedgerUnreadableError
+from blocks.exchange.errors import ExchangeRequestError
 from blocks.exchange.info import ExchangeClient
-from blocks.exchange.items import Closed, Failed, Item, Refused
+from blocks.exchange.items import Closed, Failed, Item, Refused, Subscribed
 from blocks.exchange.stream import TradeStream
 from blocks.settings import settings
 from tasks.traders.discovery_plan import Intake, Quiet
@@ -33,7 +34,24 @@ FOLD_SECONDS = 2.0
 #: So many empty looks in a row show that nothing is left to be read: one could be a loop that was busy.
 _QUIET_LOOKS = 2
 _TAKEN_OVER = "another run has taken over"
+_REFUSED = "the exchange refused every coin"
+#: Of a thousand coins, so many are named in an error.
+_NAMED_COINS = 10
 _PASSING = (OperationalError, InterfaceError, LedgerUnreadableError)
+
+
+class CoinsRefusedError(ExchangeRequestError):
+    """The exchange knows none of the coins that are to be followed."""
+
+    def __init__(self, coins: Sequence[str], reason: str) -> None:
+        names = ", ".join(coins[:_NAMED_COINS])
+        more = f" and {len(coins) - _NAMED_COINS} more" if len(coins) > _NAMED_COINS else ""
+        super().__init__(
+            f"the exchange refused every coin that was to be followed: {names}{more}. Of {coins[0]} it says: {reason}. "
+            "Name coins as the exchange does, in its letters: BTC, xyz:AAPL (of a builder's dex), @107 (spot); in "
+            "QUINTET_TRADERS__COINS, or in `coins` where the run was given some.",
+            item=f"trades of {names}{more}",
+        )
 
 
 class DiscoveryRun:
@@ -58,6 +76,8 @@ class DiscoveryRun:
         self._empty_looks: list[float] = []
         self._fold_error: Exception | None = None
         self._failure: BaseException | None = None
+        #: Coins that the exchange answered no to; None once it took one.
+        self._refused: set[str] | None = set()
         #: Why it was stopped; None while it goes on.
         self.stopped_for: str | None = None
 
@@ -91,6 +111,7 @@ class DiscoveryRun:
 
         Raises:
             LedgerError: the database cannot be used, and that does not pass.
+            CoinsRefusedError: the exchange knows none of the coins.
             Exception: what a companion raised.
         """
         self._stream = stream
@@ -123,6 +144,7 @@ class DiscoveryRun:
         began = time.monotonic()
         items = await stream.take(self._batch, self._flush)
         self._tell(items)
+        self.look_for_refusals(stream.coins, items)
         if items:
             self._empty_looks.clear()
         else:
@@ -160,6 +182,22 @@ class DiscoveryRun:
                 )
             elif isinstance(item, Refused):
                 self._log.warning("coin refused", coin=item.coin, reason=item.reason)
+
+    def look_for_refusals(self, coins: Sequence[str], items: Sequence[Item]) -> None:
+        """End it where no coin is left to be followed: to wait for one would look as if nobody traded.
+
+        Args:
+            coins: that are to be followed.
+            items: of the stream, in order.
+        """
+        for item in items:
+            if isinstance(item, Subscribed):
+                self._refused = None
+            elif isinstance(item, Refused) and item.named and self._refused is not None:
+                self._refused.add(item.coin)
+                if len(self._refused) == len(coins):
+                    self._failure = self._failure or CoinsRefusedError(coins, item.reason)
+                    self.stop(_REFUSED)
 
     @asynccontextmanager
     async def _beside(self, work: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> AsyncIterator[None]:

@@ -5,17 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import structlog
 from sqlmodel import Session, select
 
 from blocks.engine import LedgerUnreadableError, session
+from blocks.exchange.items import Item, Refused, Subscribed
 from blocks.settings import settings
+from tasks.foundation import ending
 from tasks.traders import discovery
 from tasks.traders.core.leases import DISCOVERY, take
 from tasks.traders.core.tables import Coin, Cursor, Gap, GapState, Lease, Rejection, Stream, StreamKind, Trader
 from tasks.traders.discovery import manage_discovery_stream
+from tasks.traders.discovery_run import CoinsRefusedError, DiscoveryRun
+from tasks.traders.leasing import Hold
 from tests.traders.core.trades import NOW
 from tests.traders.discovering import (
     COINS,
+    PATIENCE,
     QUICK,
     check_accounts,
     discovering,
@@ -28,6 +34,8 @@ from tests.traders.discovering import (
 from tests.traders.exchanges import exchange_in_use
 
 pytestmark = pytest.mark.usefixtures("traders_databases")
+
+NO_BTC, NO_ETH = (Refused(1, 0.0, coin, "Invalid subscription", 30.0, named=True) for coin in ("BTC", "ETH"))
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +223,66 @@ async def test_while_the_database_takes_nothing_trades_wait_and_none_is_lost(mon
     check_accounts()
     with session("traders", read_only=True) as opened:
         assert opened.exec(select(Gap)).all() == [] and len(opened.exec(select(Stream)).all()) == 1
+
+
+async def test_where_the_exchange_knows_no_coin_the_run_fails_at_once_and_says_what_to_do() -> None:
+    with exchange_in_use(coins=tuple(COINS)), pytest.raises(CoinsRefusedError) as raised:
+        await manage_discovery_stream.fn(["btc", "NADA"])
+    said = str(raised.value)
+    assert "btc, NADA" in said and "Invalid subscription" in said and "QUINTET_TRADERS__COINS" in said
+    check_accounts()
+    with session("traders", read_only=True) as opened:
+        (row,) = opened.exec(select(Stream)).all()
+        assert opened.exec(select(Lease)).all() == [] and opened.exec(select(Gap)).all() == []
+    assert row.ended_for == "the exchange refused every coin" and row.ended_at is not None
+
+
+async def test_one_coin_that_is_refused_does_not_keep_the_others_from_being_followed() -> None:
+    with exchange_in_use(coins=tuple(COINS)) as exchange:
+        async with discovering(coins=["NADA", *COINS]) as running:
+            await until(subscribed)
+            await asyncio.to_thread(exchange.tell, "play", n=50)
+            await until(lambda: stored_trades() == 50)
+            assert not running.done()
+    check_accounts()
+
+
+@pytest.mark.parametrize(
+    ("happened", "stopped_for"),
+    [
+        ([NO_BTC, NO_ETH], "the exchange refused every coin"),
+        ([NO_BTC, NO_BTC], None),
+        # An exchange that is out of order says no to no coin, and one that took a coin once knows it.
+        ([NO_BTC, Refused(1, 0.0, "ETH", "not acknowledged within 10 s", 30.0)], None),
+        ([Subscribed(1, 0.0, "ETH"), NO_BTC, NO_ETH], None),
+    ],
+)
+def test_a_run_ends_only_where_no_coin_is_left_to_wait_for(happened: list[Item], stopped_for: str | None) -> None:
+    run = DiscoveryRun(Hold("we", "we"), structlog.stdlib.get_logger())
+    run.look_for_refusals(["BTC", "ETH"], happened)
+    assert run.stopped_for == stopped_for
+
+
+def test_of_many_refused_coins_the_first_are_named() -> None:
+    assert "C9 and 990 more. Of C0 it says" in str(CoinsRefusedError([f"C{n}" for n in range(1000)], "no"))
+
+
+async def test_asked_to_end_it_stores_what_has_come_and_says_why() -> None:
+    with exchange_in_use(coins=tuple(COINS), paused=False, rate=300, await_subscriptions=3) as exchange:
+        running = asyncio.create_task(manage_discovery_stream.fn())
+        await until(lambda: stored_trades() >= 20)
+        ending.ask_to_end()
+        try:
+            result = await asyncio.wait_for(running, PATIENCE)
+        finally:
+            ending._Wish.asked = False
+        kept = ledger()
+        assert kept == truth(exchange)[: len(kept)]
+    check_accounts()
+    assert result.ended_for == discovery.ASKED_TO_END and result.stored == len(kept) >= 20
+    with session("traders", read_only=True) as opened:
+        assert opened.exec(select(Lease)).all() == [] and opened.exec(select(Gap)).all() == []
+        assert opened.exec(select(Stream.ended_for)).all() == [discovery.ASKED_TO_END]
 
 
 async def test_no_coin_is_an_error() -> None:

@@ -14,6 +14,7 @@ from blocks.engine import session
 from blocks.settings import settings
 from flows.skipping import SKIPPED
 from flows.traders.discovery import discover
+from tasks.foundation import ending
 from tasks.foundation.progress import read_progress
 from tasks.traders import discovery_report
 from tasks.traders.core.leases import DISCOVERY, take
@@ -70,6 +71,32 @@ async def test_a_second_run_is_completed_and_says_who_runs(
     state = await discover(["BTC"], return_state=True)
     assert (state.type, state.name) == (StateType.COMPLETED, SKIPPED)
     assert state.message == "Nothing was done: another process follows the stream already."
+
+
+async def test_one_that_is_asked_to_end_is_completed_and_says_so(
+    prefect_api: str, traders_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
+    # As for a run whose worker is stopped while it starts.
+    monkeypatch.setattr(ending._Wish, "asked", True)
+    with exchange_in_use(coins=tuple(COINS)):
+        state = await discover(return_state=True)
+    assert (state.type, state.name) == (StateType.COMPLETED, "Completed")
+    assert state.message == "Ended, because its worker was stopped: 0 trades were stored."
+    result = await state.aresult()
+    assert isinstance(result, DiscoveryResult) and result.ended_for == "its worker was stopped"
+
+
+async def test_a_run_whose_coins_are_all_refused_is_failed_and_names_them(
+    prefect_api: str, traders_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
+    with exchange_in_use(coins=tuple(COINS)):
+        state = await discover(["NADA"], seconds=60, return_state=True)
+    assert (state.type, state.name) == (StateType.FAILED, "Failed")
+    assert "refused every coin" in str(state.message) and "NADA" in str(state.message)
 
 
 async def test_a_prefect_api_that_is_away_takes_no_report_and_stops_nothing(
