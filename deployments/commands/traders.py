@@ -242,19 +242,21 @@ def schedules(state: Annotated[Literal["on", "off"], typer.Argument(help="on or 
 
     They go out to a public exchange, so they are off until somebody wants them.
     """
-    changed = asyncio.run(_switch(state == "on"))
+    changed, started = asyncio.run(_switch(state == "on"))
     for name in changed:
         typer.echo(f"{name}: {state}")
-    if state == "on":
-        typer.echo(f"Discovery begins at the next half hour, or now: `prefect deployment run {DEPLOYMENTS[0]}`.")
+    for name in started:
+        typer.echo(f"{name}: started, as soon as a worker takes it")
 
 
-async def _switch(active: bool) -> list[str]:
+async def _switch(active: bool) -> tuple[list[str], list[str]]:
+    """Switch all, and start what is to go on for ever; gives the names of both."""
     from prefect.exceptions import ObjectNotFound
 
     from deployments.apply.server import connect
+    from deployments.services.warm_worker.first_runs import start_now
 
-    changed = []
+    changed, started = [], []
     async with connect() as client:
         for name in DEPLOYMENTS:
             try:
@@ -264,4 +266,6 @@ async def _switch(active: bool) -> list[str]:
             for schedule in found.schedules:
                 await client.update_deployment_schedule(found.id, schedule.id, active=active)
             changed.append(name)
-    return changed
+            if active and await start_now(client, await client.read_deployment_by_name(name)) is not None:
+                started.append(name)
+    return changed, started

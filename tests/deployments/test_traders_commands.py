@@ -204,7 +204,8 @@ async def _deploy(active: bool) -> None:
             flow, deployment = name.split("/")
             flow_id = await client.create_flow_from_name(flow)
             schedule = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 0 1 1 *"), active=active)
-            await client.create_deployment(flow_id=flow_id, name=deployment, schedules=[schedule])
+            tags = ["long-lived"] if flow == "traders-discover" else []
+            await client.create_deployment(flow_id=flow_id, name=deployment, schedules=[schedule], tags=tags)
 
 
 async def _states() -> set[bool]:
@@ -217,7 +218,11 @@ def test_schedules_are_switched_on_and_off(prefect_api: str, home: Any) -> None:
     with pytest.raises(ExpectedError, match="run `quintet apply`"):
         call("schedules", "on")
     asyncio.run(_deploy(active=False))
-    assert "traders-discover/every-half-hour: on" in call("schedules", "on")
+    said = call("schedules", "on")
+    assert "traders-discover/every-half-hour: on" in said and "traders-track/every-75-seconds: on" in said
+    # It goes on until stopped, so it need not wait for a tick; the others have theirs soon.
+    assert said.splitlines()[-1] == "traders-discover/every-half-hour: started, as soon as a worker takes it"
     assert asyncio.run(_states()) == {True}
+    assert "started" not in call("schedules", "on"), "it is about to run"
     call("schedules", "off")
     assert asyncio.run(_states()) == {False}
