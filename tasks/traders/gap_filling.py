@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from structlog.stdlib import BoundLogger
 
 from blocks.engine import LedgerUnreadableError, session
@@ -95,7 +95,7 @@ class GapFiller:
             self._told.clear()
             try:
                 await self.fill(gaps)
-            except (OperationalError, LedgerUnreadableError) as error:
+            except (InterfaceError, OperationalError, LedgerUnreadableError) as error:
                 # Nothing was said of these gaps: they are open as before.
                 self._log.warning("gaps cannot be filled now", error=type(error).__name__)
                 await asyncio.sleep(AGAIN_SECONDS)

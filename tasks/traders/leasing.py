@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from blocks.engine import LedgerUnreadableError, session
 from blocks.rate_owners import start_of, this_place
@@ -102,7 +102,7 @@ async def _keep(name: str, hold: Hold) -> None:
         try:
             if not await asyncio.to_thread(_renew, name, hold.owner, utc_now()):
                 hold.lost.set()
-        except (LedgerUnreadableError, OperationalError) as error:
+        except (LedgerUnreadableError, InterfaceError, OperationalError) as error:
             # There is time for several more tries until it runs out.
             logger().warning("the lease cannot be renewed", lease=name, error=type(error).__name__)
 

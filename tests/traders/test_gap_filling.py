@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 import pytest
+from sqlalchemy.exc import InterfaceError
 
 from blocks.engine import LedgerUnreadableError
 from blocks.exchange.answers import UserFill
@@ -144,8 +145,9 @@ async def test_trades_of_another_coin_are_none_of_the_gaps() -> None:
     assert [each.rejected for each in given if isinstance(each, Fetched)] == [1]
 
 
+@pytest.mark.parametrize("error", [LedgerUnreadableError("away"), InterfaceError("SELECT", {}, Exception("away"))])
 async def test_a_database_that_is_away_delays_a_gap_and_does_not_end_the_filling(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     tried = 0
 
@@ -153,7 +155,7 @@ async def test_a_database_that_is_away_delays_a_gap_and_does_not_end_the_filling
         nonlocal tried
         tried += 1
         if tried == 1:
-            raise LedgerUnreadableError("away")
+            raise error
         return []
 
     monkeypatch.setattr(gap_filling, "_candidates", candidates)

@@ -6,6 +6,7 @@ import sys
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlmodel import select
 
 from blocks.engine import session
@@ -77,6 +78,29 @@ async def test_it_is_renewed_while_the_work_goes_on(traders_ledger: str, monkeyp
 
     monkeypatch.setattr(leasing, "RENEW_SECONDS", 0.01)
     monkeypatch.setattr(leasing, "_renew", note)
+    async with leased("work") as hold:
+        await asyncio.wait_for(renewed.wait(), 60)
+        assert hold.ours
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+async def test_a_database_that_is_away_for_a_while_does_not_end_the_work(
+    traders_ledger: str, monkeypatch: pytest.MonkeyPatch, error: type[DBAPIError]
+) -> None:
+    tries = 0
+    renewed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fail_once(name: str, owner: str, now: object) -> bool:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise error("UPDATE", {}, Exception("away"))
+        loop.call_soon_threadsafe(renewed.set)
+        return True
+
+    monkeypatch.setattr(leasing, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(leasing, "_renew", fail_once)
     async with leased("work") as hold:
         await asyncio.wait_for(renewed.wait(), 60)
         assert hold.ours
