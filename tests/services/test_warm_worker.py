@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -139,14 +141,19 @@ def test_a_queue_limit_holds_and_room_is_used_at_once(shared_pool: Pool, tmp_pat
         await client.update_work_queue(queue.id, concurrency_limit=runs)
 
     shared_pool.ask(lambda client: limit(client, 1))
-    folders = [tmp_path / str(number) for number in range(3)]
-    runs = []
+    folders = [tmp_path / str(number) for number in range(5)]
     for folder in folders:
         folder.mkdir()
-        runs.append(shared_pool.run("warm-sleep", {"folder": str(folder), "seconds": 0.5}))
+    # At once: the worker must not find room for two before the server knows of the first.
+    with ThreadPoolExecutor(len(folders)) as threads:
+        started = [
+            threads.submit(copy_context().run, shared_pool.run, "warm-sleep", {"folder": str(folder), "seconds": 0.3})
+            for folder in folders
+        ]
+    runs = [each.result() for each in started]
     ended = [shared_pool.state(run, "Completed") for run in runs]
     spans = sorted((run.start_time, run.end_time) for run in ended if run.start_time and run.end_time)
-    assert len(spans) == 3
+    assert len(spans) == 5
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
     shared_pool.ask(lambda client: limit(client, None))
 

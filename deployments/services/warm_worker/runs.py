@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import tempfile
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,20 @@ class WarmRun:
         done, _ = await asyncio.wait([process.ended], timeout=grace_seconds)
         if not done:
             process.signal(signal.SIGKILL, group=True)
+
+
+async def counted(submitted: Iterable[FlowRun], submitting: Container[UUID], runs: Mapping[UUID, WarmRun]) -> None:
+    """Wait until the server counts runs against the limits of their queues, or they came to nothing.
+
+    Args:
+        submitted: the runs.
+        submitting: those that have not come to their end.
+        runs: those that this worker has begun with.
+    """
+    for flow_run in submitted:
+        # Prefect's base worker ends them without an event.
+        while flow_run.id in submitting and not (flow_run.id in runs and runs[flow_run.id].accepted):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """The Prefect worker of type `warm`."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,13 +18,14 @@ from prefect.utilities.engine import propose_state
 from prefect.workers.base import BaseWorker
 
 from deployments.processes import ProcessIdentity
+from deployments.services.warm_worker.alarms import Alarms
 from deployments.services.warm_worker.configuration import WarmJobConfiguration, WarmVariables, WarmWorkerResult
 from deployments.services.warm_worker.draining import drain
 from deployments.services.warm_worker.first_runs import start_long_lived
 from deployments.services.warm_worker.fork_server import ForkServer
 from deployments.services.warm_worker.reconcile import reconcile
 from deployments.services.warm_worker.records import RunRecords
-from deployments.services.warm_worker.runs import RunStarter, WarmRun, module_entrypoint
+from deployments.services.warm_worker.runs import RunStarter, WarmRun, counted, module_entrypoint
 from deployments.services.warm_worker.states import active_runs, mark_crashed
 from deployments.services.warm_worker.wakeup import Queue, cancellation_observer, listen_for_runs, wait_for_pool
 
@@ -76,11 +76,13 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         self._drain_seconds = drain_seconds
         self._state_dir = state_dir
         self._runs: dict[UUID, WarmRun] = {}
-        self._timers: dict[UUID, asyncio.TimerHandle] = {}
+        self._alarms = Alarms(self._on_run)
         self._background: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._reachable = True
         self._full_queues: set[UUID] = set()
+        #: One decision at a time about queues with limits, from asking what they hold until the server counts the new.
+        self._deciding = asyncio.Lock()
 
     # Starting and stopping
 
@@ -103,8 +105,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         """Stop taking runs, let those that run finish for a bounded time, then leave."""
         self._stopping = True
         with anyio.CancelScope(shield=True):
-            for timer in self._timers.values():
-                timer.cancel()
+            self._alarms.stop()
             for task in self._background:
                 task.cancel()
             await asyncio.gather(*self._background, return_exceptions=True)
@@ -156,35 +157,29 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         An API that is away is waited for: Prefect's own loop would end the worker after some minutes, and with it runs
         that do not need the API at all.
         """
-        if self._stopping or not self._has_successfully_synced:
-            return []
-        try:
-            responses = await self._get_scheduled_flow_runs()
-        except (httpx.TransportError, httpx.HTTPStatusError) as error:
-            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
-                raise
-            if self._reachable:
-                self._logger.warning("The Prefect API does not answer (%s); trying again until it does.", error)
-            self._reachable = False
-            return []
-        if not self._reachable:
-            self._logger.info("The Prefect API answers again.")
-        self._reachable = True
-        self._last_polled_time = now("UTC")
-        due = [response for response in responses if not self._postpone(response.flow_run)]
-        return await self._submit_scheduled_flow_runs(due)
+        async with self._deciding:
+            if self._stopping or not self._has_successfully_synced:
+                return []
+            try:
+                responses = await self._get_scheduled_flow_runs()
+            except (httpx.TransportError, httpx.HTTPStatusError) as error:
+                if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
+                    raise
+                if self._reachable:
+                    self._logger.warning("The Prefect API does not answer (%s); trying again until it does.", error)
+                self._reachable = False
+                return []
+            if not self._reachable:
+                self._logger.info("The Prefect API answers again.")
+            self._reachable = True
+            self._last_polled_time = now("UTC")
+            due = [response for response in responses if not self._postpone(response.flow_run)]
+            submitted = await self._submit_scheduled_flow_runs(due)
+            await counted(submitted, self._submitting_flow_run_ids, self._runs)
+            return submitted
 
     def _postpone(self, flow_run: FlowRun) -> bool:
-        """Set an alarm for a run that is not due yet; whether it was not."""
-        when = flow_run.next_scheduled_start_time or flow_run.expected_start_time
-        seconds = 0.0 if when is None else when.timestamp() - time.time()
-        if seconds <= 0:
-            return False
-        if seconds <= self._prefetch_seconds and flow_run.id not in self._timers:
-            queue_id = flow_run.work_queue_id
-            queue = None if queue_id is None else Queue(queue_id, flow_run.work_queue_name or "")
-            self._timers[flow_run.id] = asyncio.get_running_loop().call_later(seconds, self._on_run, flow_run.id, queue)
-        return True
+        return self._alarms.postpone(flow_run, self._prefetch_seconds)
 
     async def _listen(self) -> None:
         # An API that was away at the start is asked every second: Prefect's own loop asks again after a heartbeat.
@@ -200,7 +195,7 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         )
 
     def _on_run(self, flow_run_id: UUID, queue: Queue | None) -> None:
-        self._timers.pop(flow_run_id, None)
+        self._alarms.forget(flow_run_id)
         known = flow_run_id in self._runs or flow_run_id in self._submitting_flow_run_ids
         if self._stopping or known or self._runs_task_group is None:
             return
@@ -216,29 +211,37 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmWorkerResul
         if of is None or self._limit is not None or of.id in self._full_queues:
             await self.get_and_submit_flow_runs()
             return
-        # Ours that the server does not count yet. Asked before the server is, so that none is missed.
-        unknown = sum(1 for run in self._runs.values() if run.work_queue_id == of.id and not run.accepted)
         try:
-            flow_run, queue, pool, known = await asyncio.gather(
+            flow_run, queue, pool = await asyncio.gather(
                 self.client.read_flow_run(flow_run_id),
                 self.client.read_work_queue(of.id),
                 self.client.read_work_pool(self._work_pool_name),
-                active_runs(self.client, of.id),
             )
+            if flow_run.state_type != StateType.SCHEDULED or pool.is_paused or queue.is_paused:
+                return
+            response = WorkerFlowRunResponse(work_pool_id=pool.id, work_queue_id=queue.id, flow_run=flow_run)
+            if pool.concurrency_limit is not None:
+                await self.get_and_submit_flow_runs()
+            elif queue.concurrency_limit is not None:
+                await self._take_if_room(response, queue.concurrency_limit)
+            elif not self._postpone(flow_run):
+                await self._submit_scheduled_flow_runs([response])
         except ObjectNotFound:
             return
         except httpx.HTTPError as error:
             self._logger.info("Flow run %s is left to the next poll: %s", flow_run_id, error)
-            return
-        if flow_run.state_type != StateType.SCHEDULED or pool.is_paused or queue.is_paused:
-            return
-        if pool.concurrency_limit is not None:
-            await self.get_and_submit_flow_runs()
-        elif queue.concurrency_limit is not None and known + unknown >= queue.concurrency_limit:
-            self._full_queues.add(queue.id)
-        elif not self._postpone(flow_run):
-            response = WorkerFlowRunResponse(work_pool_id=pool.id, work_queue_id=queue.id, flow_run=flow_run)
-            await self._submit_scheduled_flow_runs([response])
+
+    async def _take_if_room(self, response: WorkerFlowRunResponse, limit: int) -> None:
+        async with self._deciding:
+            # Meanwhile another decision may have started it.
+            flow_run, active = await asyncio.gather(
+                self.client.read_flow_run(response.flow_run.id), active_runs(self.client, response.work_queue_id)
+            )
+            if active >= limit:
+                self._full_queues.add(response.work_queue_id)
+            elif flow_run.state_type == StateType.SCHEDULED and not self._postpone(flow_run):
+                submitted = await self._submit_scheduled_flow_runs([response])
+                await counted(submitted, self._submitting_flow_run_ids, self._runs)
 
     # Running them
 
