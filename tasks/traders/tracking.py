@@ -25,7 +25,7 @@ from tasks.foundation.retries import MAINTENANCE
 from tasks.foundation.writing import Writer
 from tasks.traders.api import exchange, exchange_client
 from tasks.traders.core.budget import permitted
-from tasks.traders.core.due import Queue, note_dexes, queue
+from tasks.traders.core.due import Queue, queue
 from tasks.traders.core.tables import DOMAIN, Change
 from tasks.traders.core.tracking_runs import TRACKING, Mark, Since, begin_run, end_run, mark, since
 from tasks.traders.leasing import leased
@@ -33,8 +33,6 @@ from tasks.traders.polling import Done, Polling
 from tasks.traders.positions import advance_positions
 from tasks.traders.publishing import Publisher
 
-#: Trades that one transaction looks through for traders on builders' dexes.
-_LOOKED_THROUGH = 50_000
 #: Seconds between two looks at how far it is.
 _SHOW_SECONDS = 2.0
 
@@ -229,10 +227,6 @@ def _mark() -> Mark:
 
 
 def _begin(now: datetime, full: bool) -> tuple[int, Queue]:
-    more = True
-    while more:
-        with session(DOMAIN) as opened:
-            more = note_dexes(opened, limit=_LOOKED_THROUGH).more
     with session(DOMAIN) as opened:
         due = queue(opened, now=now, full=full)
         return begin_run(opened, due=due.polls, now=now), due

@@ -1,29 +1,22 @@
 """Whose positions are to be asked for next: of those who traded since their last snapshot, the oldest first.
 
 A position changes by a trade only (funding aside), so that a trader who was not seen trading needs no snapshot. Every
-trader has positions on the exchange's own dex; on those of builders (HIP-3) only such as traded there, which a `Poll`
-row remembers.
+trader has positions on the exchange's own dex; on those of builders (HIP-3) only such as traded there (see `dexes`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import Select, and_, case, func, literal, or_, union, union_all
+from sqlalchemy import Select, and_, case, func, literal, or_, union_all
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from tasks.foundation.core.backoff import equal_jitter
 from tasks.foundation.core.escaping import printable
-from tasks.foundation.core.upsert import insert_if_absent, upsert_rows
-from tasks.traders.core.coins import dex_of
-from tasks.traders.core.coverage import whole_time
-from tasks.traders.core.cursors import lock_cursor
-from tasks.traders.core.tables import MAIN_DEX, Coin, Poll, Trade, Trader
-
-#: Cursor of the dexes: up to its time, trades were looked through for traders of builders' dexes.
-DEXES_CURSOR = "dexes"
+from tasks.foundation.core.upsert import insert_if_absent
+from tasks.traders.core.tables import MAIN_DEX, Poll, Trader
 
 
 @dataclass(frozen=True)
@@ -48,15 +41,6 @@ class Queue:
     waiting: int
 
 
-class Noted(NamedTuple):
-    """What one look at trades on builders' dexes came to."""
-
-    #: Pairs of trader and coin.
-    pairs: int
-    #: There are more trades to be looked through.
-    more: bool
-
-
 @dataclass(frozen=True)
 class FailedPoll:
     """A poll that failed and waits for its next try."""
@@ -66,39 +50,6 @@ class FailedPoll:
     failures: int
     due_at: datetime
     reason: str
-
-
-def note_dexes(session: Session, *, limit: int) -> Noted:
-    """Remember which traders traded on builders' dexes, from the trades that came in since the last look.
-
-    Args:
-        session: a transaction that writes; nothing is committed.
-        limit: trades that are looked through, unless one block has more: after a week there are millions.
-    """
-    dexes = {coin: dex_of(coin) for coin in session.exec(select(Coin.coin)) if dex_of(coin) != MAIN_DEX}
-    until = whole_time(session)
-    if not dexes or until is None:
-        return Noted(0, False)
-    cursor = lock_cursor(session, DEXES_CURSOR)
-    since = -1 if cursor.time is None else cursor.time
-    if until <= since:
-        return Noted(0, False)
-    ahead = select(Trade.time).where(col(Trade.time) > since, col(Trade.time) <= until).order_by(col(Trade.time))
-    reached = session.exec(ahead.offset(limit - 1).limit(1)).first()
-    until, whole = until if reached is None else reached, until
-    inside = (col(Trade.time) > since, col(Trade.time) <= until, col(Trade.coin).in_(sorted(dexes)))
-    parties: list[Select[Any]] = [
-        sa_select(party.label("trader_id"), col(Trade.coin)).where(*inside, party.is_not(None))
-        for party in (col(Trade.buyer_id), col(Trade.seller_id))
-    ]
-    found = session.connection().execute(union(*parties)).all()
-    polls = {(trader_id, dexes[coin]) for trader_id, coin in found}
-    rows = [Poll(trader_id=trader_id, dex=dex).model_dump() for trader_id, dex in polls]
-    upsert_rows(session, Poll, rows, key=("trader_id", "dex"))
-    cursor.time = until
-    session.add(cursor)
-    session.flush()
-    return Noted(len(found), until < whole)
 
 
 def due_polls(session: Session, *, now: datetime, limit: int, full: bool = False) -> list[DuePoll]:

@@ -4,8 +4,8 @@ A trade is known by its block's time, its coin and its `tid`. What comes again (
 subscribed, a gap is filled with more than was missing) is a duplicate. A user's fill tells one party of a trade only;
 the row is completed when the other party's fill comes, or the public trade.
 
-Rows are written in one order by everybody (traders by address, then trades by key, then coins), so that writers wait
-for each other instead of ending in a deadlock.
+Rows are written in one order by everybody (traders by address, then trades by key, then polls and coins), so that
+writers wait for each other instead of ending in a deadlock.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,6 +18,7 @@ from sqlmodel import Session, col
 
 from tasks.foundation.core.escaping import printable
 from tasks.traders.core import ingest_postgresql, ingest_sqlite
+from tasks.traders.core.dexes import note_dexes
 from tasks.traders.core.tables import Coin, Cursor, Rejection, Stream, StreamKind
 from tasks.traders.core.trade_rows import TradeRow, Written
 
@@ -104,6 +105,7 @@ def store(session: Session, batch: Batch, now: datetime) -> Stored:
         rows = sorted(merged.values())
         write = ingest_postgresql.write if session.get_bind().dialect.name == "postgresql" else ingest_sqlite.write
         written = write(session.connection(), rows, applied=_applied(session, rows[0].time), now=now)
+        note_dexes(session, rows)
         _see_coins(session, rows)
     received = len(batch.trades)
     stored = Stored(written.stored, received - written.stored, batch.rejected, written.late)

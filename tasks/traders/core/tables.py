@@ -206,7 +206,7 @@ class Poll(TradersTable, table=True):
     __table_args__ = (Index("ix_traders_poll_snapshot_time", "snapshot_time"),)
 
     trader_id: int = big(primary_key=True, foreign_key="traders_trader.id")
-    dex: str = Field(primary_key=True, max_length=16)
+    dex: str = Field(primary_key=True, max_length=64)
     #: The first reconciled snapshot: from here on positions are known. Earlier trades are counted back from it.
     baseline_time: int | None = big(default=None)
     #: The newest reconciled snapshot: trades up to here are in the positions.
@@ -232,7 +232,7 @@ class Snapshot(TradersTable, table=True):
 
     id: int | None = counting_key()
     trader_id: int = big(foreign_key="traders_trader.id", index=True)
-    dex: str = Field(max_length=16)
+    dex: str = Field(max_length=64)
     time: int = big()
     fetched_at: datetime = moment()
     account_value: Decimal | None = exact(default=None)

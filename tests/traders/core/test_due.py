@@ -4,13 +4,12 @@ import random
 from datetime import timedelta
 from decimal import Decimal
 
-import pytest
 from sqlmodel import Session
 
 from blocks.engine import session
-from tasks.traders.core.due import DuePoll, Noted, Queue, due_polls, note_dexes, poll_failed, queue
+from tasks.traders.core.due import DuePoll, Queue, due_polls, poll_failed, queue
 from tasks.traders.core.snapshots import add_snapshot
-from tasks.traders.core.tables import DOMAIN, Coin, Poll, Trade, Trader
+from tasks.traders.core.tables import DOMAIN, Poll
 from tests.traders.ledger_rows import NOW, TIME, add_traders, address
 
 
@@ -87,68 +86,14 @@ def test_the_wait_is_drawn_and_bounded(traders_ledger: str) -> None:
             assert bound / 2 <= (until - NOW).total_seconds() <= bound
 
 
-@pytest.fixture
-def builders(traders_ledger: str) -> tuple[int, int, int]:
-    """Three traders; the first two trade on a builder's dex."""
-    a, b, c = add_traders(TIME, TIME, TIME)
+def test_dexes_of_builders_are_asked_for_those_who_traded_there(traders_ledger: str) -> None:
+    a, b, c = add_traders(TIME, TIME, TIME + 11)
     with session(DOMAIN) as opened:
-        for coin in ("BTC", "xyz:AAPL", "xyz:TSLA", "abc:GOLD"):
-            opened.add(Coin(coin=coin, whole_time=TIME + 10))
-        for tid, (coin, time, buyer, seller) in enumerate(
-            [
-                ("BTC", TIME, a, c),
-                ("xyz:AAPL", TIME, a, b),
-                ("xyz:TSLA", TIME + 1, a, None),
-                ("abc:GOLD", TIME + 11, c, c),
-            ]
-        ):
-            opened.add(
-                Trade(
-                    time=time,
-                    coin=coin,
-                    tid=tid,
-                    side="B",
-                    px=Decimal(1),
-                    sz=Decimal(1),
-                    buyer_id=buyer,
-                    seller_id=seller,
-                )
-            )
-    return a, b, c
-
-
-def test_dexes_of_builders_are_asked_for_those_who_traded_there(builders: tuple[int, int, int]) -> None:
-    a, b, c = builders
-    with session(DOMAIN) as opened:
-        assert note_dexes(opened, limit=99) == (3, False)
-    assert due() == [(a, ""), (a, "xyz"), (b, ""), (b, "xyz"), (c, "")]
+        for trader_id, dex in ((a, "xyz"), (b, "xyz"), (c, "abc")):
+            opened.add(Poll(trader_id=trader_id, dex=dex))
+    assert due() == [(a, ""), (a, "xyz"), (b, ""), (b, "xyz"), (c, ""), (c, "abc")]
     with session(DOMAIN) as opened:
         snapshots(opened, (a, TIME), (b, TIME), (c, TIME))
         snapshots(opened, (b, TIME), dex="xyz")
-    assert due() == [(a, "xyz")]
-    # Beyond where the stream is whole nothing is taken for looked at.
-    with session(DOMAIN) as opened:
-        assert note_dexes(opened, limit=99) == (0, False)
-        for coin in ("BTC", "xyz:AAPL", "xyz:TSLA", "abc:GOLD"):
-            opened.get_one(Coin, coin).whole_time = TIME + 20
-        assert opened.get_one(Trader, c).seen_time == TIME
-    with session(DOMAIN) as opened:
-        assert note_dexes(opened, limit=99) == (1, False)
-    assert due() == [(a, "xyz"), (c, "abc")]
-
-
-def test_many_trades_are_looked_through_by_stretches(builders: tuple[int, int, int]) -> None:
-    looks: list[Noted] = []
-    while not looks or looks[-1].more:
-        with session(DOMAIN) as opened:
-            looks.append(note_dexes(opened, limit=1))
-    assert len(looks) > 2
-    a, b, c = builders
-    assert due() == [(a, ""), (a, "xyz"), (b, ""), (b, "xyz"), (c, "")]
-
-
-def test_without_builders_coins_no_trade_is_looked_at(traders_ledger: str) -> None:
-    add_traders(TIME)
-    with session(DOMAIN) as opened:
-        opened.add(Coin(coin="BTC", whole_time=TIME))
-        assert note_dexes(opened, limit=99) == (0, False)
+        snapshots(opened, (c, TIME), dex="abc")
+    assert due() == [(a, "xyz"), (c, ""), (c, "abc")]

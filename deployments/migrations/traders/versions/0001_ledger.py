@@ -299,7 +299,7 @@ def upgrade() -> None:
     op.create_table(
         "traders_poll",
         sa.Column("trader_id", sa.BigInteger(), nullable=False),
-        sa.Column("dex", sa.String(length=16), nullable=False),
+        sa.Column("dex", sa.String(length=64), nullable=False),
         sa.Column("baseline_time", sa.BigInteger(), nullable=True),
         sa.Column("reconciled_time", sa.BigInteger(), nullable=True),
         sa.Column("snapshot_time", sa.BigInteger(), nullable=True),
@@ -351,7 +351,7 @@ def upgrade() -> None:
         "traders_snapshot",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("trader_id", sa.BigInteger(), nullable=False),
-        sa.Column("dex", sa.String(length=16), nullable=False),
+        sa.Column("dex", sa.String(length=64), nullable=False),
         sa.Column("time", sa.BigInteger(), nullable=False),
         sa.Column("fetched_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("account_value", sa.Numeric().with_variant(sa.Text(), "sqlite"), nullable=True),
