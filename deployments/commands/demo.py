@@ -137,7 +137,7 @@ def _show(result: "DemoResult", console: Console, *, keep: bool) -> None:
         if name not in ("ok", "ui", "problems"):
             table.add_row(name, str(value))
     console.print(table)
-    for problem in result.problems:
+    for problem in result.shown_problems:
         console.print(f"[red]{problem}[/]")
     if keep:
         console.print(f"Prefect UI: {result.ui}", soft_wrap=True)

@@ -6,6 +6,8 @@ from typing import Any
 
 #: Told the step, how far it is, and of how much (0 where that is not known).
 Report = Callable[[str, int, int], None]
+#: Where one thing went wrong, hundreds of counts do not add up.
+PROBLEMS_SHOWN = 20
 
 
 @dataclass
@@ -32,6 +34,12 @@ class DemoResult:
         """Whether everything adds up."""
         return not self.problems and self.lost == 0 and self.duplicates == 0
 
+    @property
+    def shown_problems(self) -> list[str]:
+        """The first problems, and how many more there are."""
+        shown, more = self.problems[:PROBLEMS_SHOWN], len(self.problems) - PROBLEMS_SHOWN
+        return [*shown, f"and {more} more"] if more > 0 else shown
+
     def as_json(self) -> dict[str, Any]:
         """The object of this domain in `quintet demo --json`."""
         return {
@@ -41,5 +49,5 @@ class DemoResult:
             "duplicates": self.duplicates,
             "seconds": round(self.seconds, 1),
             "ui": self.ui,
-            **({"problems": self.problems} if self.problems else {}),
+            **({"problems": self.shown_problems} if self.problems else {}),
         }

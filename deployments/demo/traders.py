@@ -7,6 +7,7 @@ of every change of every position, worked out by itself.
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -21,11 +22,14 @@ from deployments.demo.processes import running
 from deployments.demo.result import DemoResult, Report
 from deployments.up import Stack
 from tasks.traders.core.addresses import short
+from tasks.traders.core.coins import dex_of
 
 DOMAIN = "traders"
-TRADES, RATE = 1500, 75
+TRADES, RATE = 1500, 60
 #: Time for the market, its faults, and the last gap to be filled.
-FOLLOWED_SECONDS = 34
+FOLLOWED_SECONDS = 38
+#: So many traders, with an open position each, change its leverage between two snapshots.
+LEVERAGES = 12
 #: Ten times what the real exchange permits, so that forty histories take seconds and not minutes.
 WEIGHT = 12_000
 COINS = ("BTC", "ETH", "SOL", "xyz:AAPL", "@107")
@@ -92,6 +96,7 @@ def run_demo(scratch: Path, exchange: dict[str, Any], stack: Stack, report: Repo
     demo.run("health", "traders-health/hourly", {})
     trades = demo.compare_trades()
     changes = demo.compare_changes()
+    leverages = demo.compare_leverages()
     demo.compare_positions()
     demo.compare_counts()
     requests = demo.truth("requests")["requests"]
@@ -112,8 +117,8 @@ def run_demo(scratch: Path, exchange: dict[str, Any], stack: Stack, report: Repo
     )[0]
     return DemoResult(
         domain=DOMAIN,
-        lost=trades[0] + changes[0],
-        duplicates=trades[1] + changes[1],
+        lost=trades[0] + changes[0] + leverages[0],
+        duplicates=trades[1] + changes[1] + leverages[1],
         seconds=time.monotonic() - began,
         ui=f"{stack.ui_url}/artifacts/key/traders-leaderboard",
         counts={
@@ -126,6 +131,7 @@ def run_demo(scratch: Path, exchange: dict[str, Any], stack: Stack, report: Repo
             "gaps_left": len(_rows("SELECT id FROM traders_gap WHERE state <> 'FILLED'")),
             "traders": run["traders"],
             "position_changes": _count("traders_event"),
+            "leverage_changes": len(_rows("SELECT number FROM traders_event WHERE change = 'LEVERAGE'")),
             "published": len(_rows("SELECT id FROM traders_event WHERE published_at IS NOT NULL")),
             "compared": tracked["compared"],
             "drifted": tracked["drifted"],
@@ -149,21 +155,45 @@ class _Demo:
         return found
 
     def follow(self) -> None:
-        """Discovery for half a minute, and a tracking while it goes on."""
+        """Discovery, and beside it a tracking that begins everybody's positions and one that compares them."""
         from deployments.demo.runs import start, wait
 
         self._report("follow the market", 0, 0)
         discovery = start(self._stack.api_url, "traders-discover/every-half-hour", {"seconds": FOLLOWED_SECONDS})
         self._until_it_trades()
-        httpx.post(f"{self._url}/__fault", json={"kind": "stall"}, timeout=10)
-        tracking = start(self._stack.api_url, "traders-track/every-75-seconds", {"seconds": 20})
-        httpx.post(f"{self._url}/__fault", json={"kind": "storm", "seconds": 3}, timeout=10)
-        for step, run in (("track", tracking), ("follow the market", discovery)):
-            ended = wait(self._stack.api_url, run, self._follower(step))
-            if ended.state != "Completed":
-                self.problems.append(f"{step}: the run {ended.id} ended {ended.state}: {ended.message}")
+        self._fault(kind="stall")
+        tracking = start(self._stack.api_url, "traders-track/every-75-seconds", {"seconds": 7})
+        self._fault(kind="storm", seconds=3)
+        self._ended("track", wait(self._stack.api_url, tracking, self._follower("track")))
+        self._change_leverages()
+        self.run("track", "traders-track/every-75-seconds", {"seconds": 8})
+        self._ended("follow the market", wait(self._stack.api_url, discovery, self._follower("follow the market")))
         if not self.truth("market")["market"]["finished"]:
             self.problems.append("the market had not ended when the discovery did")
+
+    def _fault(self, **what: Any) -> None:
+        httpx.post(f"{self._url}/__fault", json=what, timeout=10).raise_for_status()
+
+    def _change_leverages(self) -> None:
+        """Traders whose positions a snapshot has shown change their leverage."""
+        shown = {
+            (row["address"], row["coin"])
+            for row in _rows(
+                "SELECT t.address, p.coin FROM traders_position p JOIN traders_trader t ON t.id = p.trader_id"
+                " WHERE p.leverage IS NOT NULL"
+            )
+        }
+        held = [
+            (user, coin)
+            for user, positions in self.truth("positions")["positions"].items()
+            for coin in positions
+            if (user, coin) in shown
+        ]
+        # What is traded least is kept longest.
+        held.sort(key=lambda position: COINS.index(position[1]), reverse=True)
+        for user, coin in held[:LEVERAGES]:
+            change = {"user": user, "coin": coin, "type": "isolated", "value": 2}
+            httpx.post(f"{self._url}/__leverage", json=change, timeout=10).raise_for_status()
 
     def _until_it_trades(self) -> None:
         deadline = time.monotonic() + 60
@@ -184,7 +214,9 @@ class _Demo:
         from deployments.demo.runs import run_to_end
 
         self._report(step, 0, 0)
-        ended = run_to_end(self._stack.api_url, deployment, parameters, self._follower(step))
+        self._ended(step, run_to_end(self._stack.api_url, deployment, parameters, self._follower(step)))
+
+    def _ended(self, step: str, ended: Any) -> None:
         if ended.state != "Completed":
             self.problems.append(f"{step}: the run {ended.id} ended {ended.state}: {ended.message}")
 
@@ -238,6 +270,42 @@ class _Demo:
         # What a snapshot found and the stream as well is there twice.
         return lost, len(stored.keys() - known) + len(rows) - len(stored)
 
+    def compare_leverages(self) -> tuple[int, int]:
+        """How many changes of leverage are absent, and how many are there that never were.
+
+        Only snapshots tell them: of several changes between two the last, and none of a position that was closed since.
+        """
+        stored = _by_position(
+            _rows(
+                "SELECT t.address AS user, e.* FROM traders_event e JOIN traders_trader t ON t.id = e.trader_id"
+                " WHERE e.change = 'LEVERAGE' ORDER BY e.number"
+            )
+        )
+        first_shown = {
+            (row["address"], row["dex"]): row["baseline_time"]
+            for row in _rows("SELECT t.address, p.* FROM traders_poll p JOIN traders_trader t ON t.id = p.trader_id")
+        }
+        told = self.truth("leverages,changes,positions")
+        changes, lost, wrong = _by_position(told["changes"]), 0, 0
+        leverages = _by_position(told["leverages"])
+        for user, coin in sorted(leverages.keys() | stored.keys()):
+            since = first_shown.get((user, dex_of(coin)))
+            found = [(row["leverage_type_after"], row["leverage_after"]) for row in stored[user, coin]]
+            truly = [(one["after"]["type"], one["after"]["value"]) for one in leverages[user, coin]]
+            wrong += max(0, len(found) - len(truly)) + len(set(found) - set(truly))
+            if since is None or coin not in told["positions"][user]:
+                continue
+            later = [one for one in leverages[user, coin] if one["time"] > since]
+            ended = any(
+                one["change"] != "INCREASE_POSITION" and one["change"] != "DECREASE_POSITION"
+                for one in changes[user, coin]
+                if one["time"] > since
+            )
+            if later and not ended and later[0]["before"] != later[-1]["after"] and found[-1:] != truly[-1:]:
+                lost += 1
+                self.problems.append(f"a change of leverage is lost: of {short(user)} in {coin}")
+        return lost, wrong
+
     def compare_positions(self) -> None:
         """What is held at the end."""
         stored = {
@@ -275,6 +343,14 @@ def _wrong(stored: dict[str, Any], change: dict[str, Any]) -> str:
         if abs(left - right) > _TOLERANCE * max(abs(left), abs(right), Decimal(1)):
             return name
     return ""
+
+
+def _by_position(rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The same by trader and coin, in their order; of others there is none."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row["user"], row["coin"]].append(row)
+    return found
 
 
 def _rows(query: str) -> list[dict[str, Any]]:
