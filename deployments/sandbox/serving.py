@@ -1,6 +1,9 @@
 """A stand-in as a uvicorn server on 127.0.0.1: in a process of its own, or in a thread of a test's."""
 
-from collections.abc import Callable, Iterator
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any
@@ -48,6 +51,23 @@ class LocalServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals are the process's own business."""
         yield
+
+
+def announce(told: Mapping[str, Any]) -> None:
+    """Tell who started this process where it listens: one line of JSON."""
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+
+
+def run_until_signalled(server: LocalServer) -> None:
+    """Run a server in this process until SIGTERM or SIGINT."""
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    server.run()
 
 
 @contextmanager

@@ -183,3 +183,9 @@ async def soon(happened: Callable[[], bool]) -> None:
     """Wait until something is so; the test's timeout ends it."""
     while not happened():
         await asyncio.sleep(0.005)
+
+
+async def accept_and_stay(peer: Peer) -> None:
+    """Take every subscription, and go on until the client leaves."""
+    await peer.accept()
+    await peer.stay()

@@ -19,6 +19,7 @@ from blocks.exchange.stream_options import StreamOptions
 from tests.blocks.exchange.scripted_exchange import (
     FRAMES,
     Peer,
+    accept_and_stay,
     exchange,
     of,
     open_stream,
@@ -29,11 +30,6 @@ from tests.blocks.exchange.scripted_exchange import (
     until,
     until_closed,
 )
-
-
-async def accept_and_stay(peer: Peer) -> None:
-    await peer.accept()
-    await peer.stay()
 
 
 async def test_every_frame_is_one_item_in_order() -> None:

@@ -19,6 +19,7 @@ from blocks.exchange.items import (
 )
 from tests.blocks.exchange.scripted_exchange import (
     Peer,
+    accept_and_stay,
     address,
     exchange,
     of,
@@ -30,11 +31,6 @@ from tests.blocks.exchange.scripted_exchange import (
     until,
     until_closed,
 )
-
-
-async def accept_and_stay(peer: Peer) -> None:
-    await peer.accept()
-    await peer.stay()
 
 
 async def test_after_a_close_it_connects_and_subscribes_again() -> None:
