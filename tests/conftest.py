@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 # Before anything imports Prefect: an accidental engine call must fail at once instead of starting a server.
@@ -100,31 +100,75 @@ def rates(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Monkey
 
 
 @contextmanager
-def _administration(server: sqlalchemy.URL) -> Iterator[Callable[[str], object]]:
+def _administration(server: sqlalchemy.URL) -> Iterator[Callable[[str], Any]]:
     admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         yield lambda statement: connection.execute(sqlalchemy.text(statement))
     admin.dispose()
 
 
+class Database:
+    """A PostgreSQL database with a schema for each domain, made once for a test process and empty for every test."""
+
+    def __init__(self, server: sqlalchemy.URL) -> None:
+        self._name = f"test_{uuid4().hex}"
+        self._server = server
+        self.url = server.set(database=self._name)
+        self._shapes: dict[str, str] = {}
+        with _administration(server) as execute:
+            execute(f"CREATE DATABASE {self._name} STRATEGY FILE_COPY")
+
+    def empty(self, domain: str, base: type[SQLModel]) -> None:
+        """Have a domain's tables as they are declared, without a row."""
+        with _administration(self.url) as execute:
+            if domain in self._shapes:
+                tables = ", ".join(f"{domain}.{table.name}" for table in base.metadata.sorted_tables)
+                execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+            else:
+                self._make(domain, base)
+            shape = self._shape(execute, domain)
+        if self._shapes.setdefault(domain, shape) != shape:
+            raise RuntimeError(f"a test has changed the tables of {domain} and not put them back")
+
+    def leave(self) -> None:
+        """End what a test left connected: it would hold locks."""
+        with _administration(self._server) as execute:
+            execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                f" WHERE datname = '{self._name}' AND backend_type = 'client backend'"
+            )
+
+    def _make(self, domain: str, base: type[SQLModel]) -> None:
+        made = sqlalchemy.create_engine(self.url, connect_args={"options": f"-csearch_path={domain},public"})
+        with made.begin() as connection:
+            connection.execute(sqlalchemy.text(f"CREATE SCHEMA {domain}"))
+            base.metadata.create_all(connection)
+        made.dispose()
+
+    @staticmethod
+    def _shape(execute: Callable[[str], Any], domain: str) -> str:
+        columns = "string_agg(concat_ws(' ', table_name, column_name, data_type), ',' ORDER BY table_name, column_name)"
+        found = execute(f"SELECT {columns} FROM information_schema.columns WHERE table_schema = '{domain}'")
+        return str(found.scalar())
+
+
+@pytest.fixture(scope="session")
+def database(postgres_url: str) -> Database:
+    """See `Database`."""
+    return Database(sqlalchemy.make_url(postgres_url).set(drivername="postgresql+psycopg"))
+
+
 def _with_tables(
     domain: str, base: type[SQLModel], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     if request.param == "postgresql":
-        server = sqlalchemy.make_url(request.getfixturevalue("postgres_url")).set(drivername="postgresql+psycopg")
-        name = f"test_{uuid4().hex}"
-        with _administration(server) as execute:
-            execute(f"CREATE DATABASE {name} STRATEGY FILE_COPY")
-        url = server.set(database=name).render_as_string(hide_password=False)
-        monkeypatch.setenv("QUINTET_DATABASE_URL", url)
+        database: Database = request.getfixturevalue("database")
+        database.empty(domain, base)
+        monkeypatch.setenv("QUINTET_DATABASE_URL", database.url.render_as_string(hide_password=False))
         settings.cache_clear()
-        with engine(domain).begin() as connection:
-            connection.execute(sqlalchemy.text(f"CREATE SCHEMA {domain}"))
-            base.metadata.create_all(connection)
         yield "postgresql"
         engine(domain).dispose()
-        with _administration(server) as execute:
-            execute(f"DROP DATABASE {name} WITH (FORCE)")
+        database.leave()
     else:
         base.metadata.create_all(engine(domain))
         yield "sqlite"
