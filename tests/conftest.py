@@ -102,9 +102,11 @@ def rates(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Monkey
 @contextmanager
 def _administration(server: sqlalchemy.URL) -> Iterator[Callable[[str], Any]]:
     admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        yield lambda statement: connection.execute(sqlalchemy.text(statement))
-    admin.dispose()
+    try:
+        with admin.connect() as connection:
+            yield lambda statement: connection.execute(sqlalchemy.text(statement))
+    finally:
+        admin.dispose()
 
 
 class Database:
@@ -121,14 +123,14 @@ class Database:
     def empty(self, domain: str, base: type[SQLModel]) -> None:
         """Have a domain's tables as they are declared, without a row."""
         with _administration(self.url) as execute:
-            if domain in self._shapes:
+            if domain in self._shapes and self._shape(execute, domain) == self._shapes[domain]:
                 tables = ", ".join(f"{domain}.{table.name}" for table in base.metadata.sorted_tables)
                 execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
             else:
+                # The first test of the domain, or one after a test that changed the tables.
+                execute(f"DROP SCHEMA IF EXISTS {domain} CASCADE")
                 self._make(domain, base)
-            shape = self._shape(execute, domain)
-        if self._shapes.setdefault(domain, shape) != shape:
-            raise RuntimeError(f"a test has changed the tables of {domain} and not put them back")
+                self._shapes[domain] = self._shape(execute, domain)
 
     def leave(self) -> None:
         """End what a test left connected: it would hold locks."""

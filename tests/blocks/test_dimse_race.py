@@ -59,7 +59,7 @@ def unmended() -> Iterator[None]:
 
 def answered_echoes(port: int) -> int:
     """How many of `ECHOES` C-ECHOs got their response."""
-    peer = Peer("127.0.0.1", port, "SANDBOX", "QUINTET", timeout_seconds=0.5)
+    peer = Peer("127.0.0.1", port, "SANDBOX", "QUINTET", timeout_seconds=2)
     answered = 0
     with associate(peer, contexts_for([(VERIFICATION, ["1.2.840.10008.1.2"])])) as association:
         while answered < ECHOES and association.is_established:
