@@ -172,7 +172,7 @@ def test_a_warning_is_stored_with_a_note(tmp_path: Path, status: int, note: str)
 def test_a_lost_response_is_unknown(tmp_path: Path, fault: str) -> None:
     first, second = (make_instance(tmp_path / "spool") for _ in range(2))
     with running_peer(tmp_path / "peer", **{fault: 1}) as peer:
-        unknown, unsent = send(client(peer.port, timeout_seconds=1), [first, second])
+        unknown, unsent = send(client(peer.port, timeout_seconds=3), [first, second])
         assert isinstance(unknown, UnknownOutcomeError)
         # Nothing of the second was sent, so it is safe to send it.
         assert isinstance(unsent, UnreachableError)
@@ -191,7 +191,7 @@ def test_a_peer_that_stops_reading_is_left(tmp_path: Path) -> None:
 
     with running_peer(tmp_path / "peer") as peer:
         peer.server.bind(evt.EVT_DATA_RECV, stop_reading)
-        (outcome,) = send(client(peer.port, timeout_seconds=1), [large])
+        (outcome,) = send(client(peer.port, timeout_seconds=3), [large])
         released.set()
         assert isinstance(outcome, UnknownOutcomeError)
         assert peer.contents() == {}

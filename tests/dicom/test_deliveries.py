@@ -155,7 +155,7 @@ def test_a_lost_response_is_verified_and_not_sent_again(home: Path, tmp_path: Pa
     ids = add(spool(home, 4))
     with running_peer(tmp_path / "peer", **{fault: 1}) as peer:
         to = archive(peer.port)
-        to = to.model_copy(update={"dimse": to.dimse and to.dimse.model_copy(update={"timeout_seconds": 1})})
+        to = to.model_copy(update={"dimse": to.dimse and to.dimse.model_copy(update={"timeout_seconds": 3})})
         assert deliver(to, ids) == DeliveryCounts(verified=3, unknown=1)
         assert deliver(to, ids) == DeliveryCounts(verified=1, skipped=3)
         assert arrivals_of(peer) == [1] * 4

@@ -77,8 +77,8 @@ def test_storescp_that_is_slow_to_answer_is_not_waited_for(home: Path, tmp_path:
     port = free_port()
     ids = add(spool(home, 1))
     to = archive(port)
-    hasty = to.model_copy(update={"dimse": to.dimse and to.dimse.model_copy(update={"timeout_seconds": 0.5})})
-    with storescp(tmp_path / "out", port, "--sleep-during", "2"):
+    hasty = to.model_copy(update={"dimse": to.dimse and to.dimse.model_copy(update={"timeout_seconds": 2})})
+    with storescp(tmp_path / "out", port, "--sleep-during", "5"):
         assert deliver(hasty, ids) == DeliveryCounts(unknown=1)
     assert states(ids) == [DeliveryState.UNKNOWN]
 

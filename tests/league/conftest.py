@@ -34,6 +34,8 @@ def league_databases(league_ledger: str) -> Iterator[str]:
     """The league ledger and the rate limiter's tables, on SQLite and on PostgreSQL; gives the dialect's name."""
     with engine("rates").begin() as connection:
         if league_ledger == "postgresql":
+            # Other tests of this process had them in the same database.
+            connection.execute(text("DROP SCHEMA IF EXISTS rates CASCADE"))
             connection.execute(text("CREATE SCHEMA rates"))
         RateTable.metadata.create_all(connection)
     yield league_ledger

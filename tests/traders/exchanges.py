@@ -18,6 +18,8 @@ def make_rates(dialect: str) -> None:
     """The rate limiter's tables beside those of the traders."""
     with engine("rates").begin() as connection:
         if dialect == "postgresql":
+            # Other tests of this process had them in the same database.
+            connection.execute(text("DROP SCHEMA IF EXISTS rates CASCADE"))
             connection.execute(text("CREATE SCHEMA rates"))
         RateTable.metadata.create_all(connection)
 
